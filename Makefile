@@ -1,0 +1,59 @@
+# `make run` and `make test` need Python 3.11 or newer and make; they make .venv and install what is missing.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell command -v $(p) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench docs clean
+
+help:
+	@echo "make run    train recipes/depth.py on its embedded data (ARGS='trainer.epochs=2' adds settings)"
+	@echo "make test   the test suite (ARGS='tests/handlers -x' chooses)"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  what a training step costs beside other loops"
+	@echo "make docs   the reference pages: docs/config.md, and the API under build/docs"
+	@echo "make clean  remove .venv and caches"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no python3 found; install Python 3.11 or newer, or say PYTHON=/path/to/python" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed (PYTHON=/path/to/python chooses one)" >&2; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-docs: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
+	@touch $@
+
+run: $(VENV)/.installed
+	$(BIN)/python -m ignition.run recipes/depth.py $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python benchmarks/step_overhead.py
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m ignition.config.description > docs/config.md
+	$(BIN)/pdoc --docformat google --output-directory build/docs ignition ignition.handlers
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -1,0 +1,1 @@
+"""ignition: an event-driven training engine that keeps runs stable and proves it."""

@@ -1,0 +1,49 @@
+"""What all commands do at their edge: say what went wrong in one message, and exit with the right number."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+FINISHED, FAILED, BAD_USAGE, DIVERGED = 0, 1, 2, 3
+
+
+def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
+    """Run ``command`` and return its exit code; users' mistakes become one message without a traceback.
+
+    2: bad usage, config, recipe or data settings. 1: the run failed. 3: it diverged. 130: interrupted.
+    An error that is nobody's mistake but a program's keeps its traceback, since somebody has to read it.
+    """
+    from ignition.assembly import AssemblyError  # heavy: after the arguments are parsed
+    from ignition.checkpoint_file import BadCheckpoint
+    from ignition.config import ConfigError
+    from ignition.data import BadSample
+    from ignition.events import Diverged
+    from ignition.loss_terms import LossError
+    from ignition.recipe import RecipeError
+    from ignition.rundir import RunFolderError
+
+    try:
+        return command()
+    except (ConfigError, RecipeError, AssemblyError, RunFolderError) as error:
+        code, known = BAD_USAGE, error
+    except (BadSample, BadCheckpoint, LossError) as error:
+        code, known = FAILED, error
+    except Diverged as error:
+        code, known = DIVERGED, error
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if show_traceback:
+        traceback.print_exc()
+        print(getattr(known, "details", ""), file=sys.stderr)
+    say(f"{'diverged: ' if code == DIVERGED else ''}{known}")
+    return code
+
+
+def say(message: str) -> None:
+    """One message on standard error. Of many processes, the others than the first say who they are."""
+    rank = os.environ.get("RANK", "0")
+    print(message if rank == "0" else f"[process {rank}] {message}", file=sys.stderr, flush=True)

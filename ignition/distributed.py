@@ -1,0 +1,130 @@
+"""Processes of one run: who we are, and how all come to one decision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+# Decisions travel over gloo on the CPU whatever the gradients travel over, so asking never waits for the device.
+_decisions: Any = None
+
+
+def launched_by_torchrun() -> bool:
+    """Whether this process was started as one of several (torchrun sets these variables)."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def rank() -> int:
+    """This process's number, 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """This process's number on its own host: which device it takes."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if launched_by_torchrun() else 0
+
+
+def world_size() -> int:
+    """How many processes the run has, 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def process_group(device_type: str, *, timeout_seconds: float = 600.0) -> Iterator[None]:
+    """Join the other processes that torchrun started, if any, and leave them at the end.
+
+    Gradients travel over nccl between CUDA devices and over gloo between CPUs.
+    """
+    global _decisions
+    if not launched_by_torchrun():
+        yield
+        return
+    backend = "nccl" if device_type == "cuda" else "gloo"
+    if device_type == "cuda":
+        torch.cuda.set_device(local_rank())
+    timeout = timedelta(seconds=timeout_seconds)
+    dist.init_process_group(backend, timeout=timeout)
+    _decisions = dist.new_group(backend="gloo", timeout=timeout)
+    try:
+        yield
+    finally:
+        _decisions = None
+        dist.destroy_process_group()
+
+
+def agree(request: int) -> int:
+    """The highest ``request`` of any process: all get the same answer, in the same iteration.
+
+    Without a process group the own request comes back at once.
+
+    >>> agree(3)
+    3
+    """
+    if world_size() == 1:
+        return request
+    answer = torch.tensor([request], dtype=torch.int64)
+    dist.all_reduce(answer, op=dist.ReduceOp.MAX, group=_group())
+    return int(answer)
+
+
+def total(value: float) -> float:
+    """The sum of ``value`` over all processes.
+
+    >>> total(2.5)
+    2.5
+    """
+    if world_size() == 1:
+        return value
+    answer = torch.tensor([value], dtype=torch.float64)
+    dist.all_reduce(answer, op=dist.ReduceOp.SUM, group=_group())
+    return float(answer)
+
+
+def totals(values: list[float]) -> list[float]:
+    """Each of ``values`` summed over all processes, in one message; all give equally many.
+
+    >>> totals([1.0, 2.0])
+    [1.0, 2.0]
+    """
+    if world_size() == 1:
+        return values
+    answer = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(answer, op=dist.ReduceOp.SUM, group=_group())
+    return answer.tolist()
+
+
+def from_first(value: Any) -> Any:
+    """Process 0's ``value`` (any object that can be pickled), on every process.
+
+    >>> from_first("runs/depth/depth-001")
+    'runs/depth/depth-001'
+    """
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, group=_group())
+    return box[0]
+
+
+def gather(value: Any) -> list[Any]:
+    """Every process's ``value`` (any object that can be pickled), in order of rank, on every process.
+
+    >>> gather("a")
+    ['a']
+    """
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value, group=_group())
+    return values
+
+
+def _group() -> Any:
+    """Our gloo group; where somebody else made the process group, the default one."""
+    return _decisions

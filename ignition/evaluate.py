@@ -1,0 +1,161 @@
+"""The command that evaluates a run's weights: ``python -m ignition.evaluate runs/depth/depth-001``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ignition.command_line import BAD_USAGE, guarded, say
+
+if TYPE_CHECKING:
+    from pathlib import Path as Folder
+
+    from ignition.rundir import RunFolder
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; knows nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ignition.evaluate",
+        description="Evaluate a run's weights on its validation data or on other data; nothing is trained.",
+        epilog="Other data: data.val.name=middlebury2003 data.val.root=FOLDER. Beside every metric stands what a "
+        "trivial predictor scores on the same data.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="overrides of the run's config")
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE", help="which weights (default: best)")
+    parser.add_argument("--pictures", metavar="DIR", help="write pictures of the predictions to DIR")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate. Returns the exit code: 0, 1 failed, 2 bad usage."""
+    arguments = parser().parse_intermixed_args(sys.argv[1:] if argv is None else argv)
+    wrong = [setting for setting in arguments.settings if "=" not in setting]
+    if wrong:
+        say(f"what is {wrong[0]!r}? Settings are written key=value, for instance data.val.name=middlebury2003")
+        return BAD_USAGE
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    return guarded(lambda: _evaluate(arguments), show_traceback=arguments.traceback)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from ignition.rundir import RunFolder
+
+    run = RunFolder.open(arguments.run)
+    checkpoint = checkpoint_path(run, arguments.checkpoint)
+    pictures = Path(arguments.pictures) if arguments.pictures else None
+    metrics, baseline = evaluate(run, checkpoint, overrides=arguments.settings, pictures=pictures)
+    if arguments.json:
+        values = {f"val/{name}": value for name, value in metrics.items()}
+        values |= {f"baseline/{name}": value for name, value in baseline.items()}
+        print(json.dumps({"run": str(run.path), "checkpoint": checkpoint.name, **_plain(values)}))
+    else:
+        _print(checkpoint, metrics, baseline)
+    return 0
+
+
+def evaluate(
+    run: RunFolder, checkpoint: Path, *, overrides: list[str], pictures: Folder | None = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of a run's weights, and those of the trivial predictor, on the configured validation data.
+
+    Raises:
+        RecipeError, ConfigError, AssemblyError, BadCheckpoint: the run cannot be evaluated; says why.
+    """
+    from ignition import assembly, checkpoint_file
+    from ignition.config import load_config
+    from ignition.engine import build_evaluator
+    from ignition.precision import Precision
+    from ignition.recipe import load_recipe, optional
+
+    recipe_class = load_recipe(run.recipe_to_run())
+    config = load_config(run.config_path, overrides=overrides, recipe_settings=recipe_class.Settings)
+    recipe = recipe_class(config.recipe, config.data)  # type: ignore[call-arg]
+    device = assembly.choose_device(config.trainer.device)
+    precision = Precision(device, amp=config.trainer.amp, channels_last=config.trainer.channels_last)
+    splits = assembly.build_splits(recipe, training=False)
+    loader = assembly.evaluation_loader(recipe, config, splits.val, device, "val")
+
+    payload = checkpoint_file.load(checkpoint, map_location="cpu")
+    model = assembly.build_model(recipe, config, precision)
+    assembly.load_weights(model, payload["model"], checkpoint)
+    results: list[dict[str, float]] = []
+    predictors: list[Any] = [recipe.predict]
+    trivial = optional(recipe, "baseline")
+    predictors += [assembly.ask(recipe, "baseline", splits)] if trivial is not None else []
+    for predict in predictors:
+        evaluator = build_evaluator(
+            model,
+            predict,
+            metrics=recipe.metrics(),
+            losses=recipe.losses if predict == recipe.predict else None,
+            weights=assembly.loss_weights(config),
+            precision=precision,
+        )
+        if pictures is not None and predict == recipe.predict:
+            _draw_into(pictures, recipe, evaluator, config.logging.pictures or 4)
+        evaluator.run(loader)
+        results.append({k: float(v) for k, v in evaluator.state.metrics.items() if isinstance(v, (int, float))})
+    return results[0], results[1] if len(results) > 1 else {}
+
+
+def _draw_into(folder: Path, recipe: Any, evaluator: Any, count: int) -> None:
+    from torchvision.utils import save_image
+
+    from ignition.handlers.pictures import Pictures
+    from ignition.rundir import RunFolderError
+
+    if not hasattr(recipe, "pictures"):
+        raise RunFolderError("this recipe draws no pictures; leave --pictures out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot write pictures there: {error.strerror}") from error
+    Pictures(recipe.pictures, lambda name, image: save_image(image, folder / f"{name}.png"), count=count).attach(evaluator)
+
+
+def checkpoint_path(run: RunFolder, which: str) -> Path:
+    """The file meant by ``best``, ``last`` or a path.
+
+    Raises:
+        RunFolderError: there is no such checkpoint.
+    """
+    from ignition.rundir import RunFolderError
+
+    path = run.checkpoints / f"{which}.pt" if which in ("best", "last") else Path(which)
+    if not path.is_file():
+        there = sorted(file.name for file in run.checkpoints.glob("*.pt"))
+        raise RunFolderError(f"{path}: no such checkpoint (in {run.checkpoints}: {', '.join(there) or 'none'})")
+    return path
+
+
+def _print(checkpoint: Path, metrics: dict[str, float], baseline: dict[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold", title=str(checkpoint), title_justify="left")
+    table.add_column("metric")
+    table.add_column("this model", justify="right")
+    if baseline:
+        table.add_column("trivial", justify="right")
+    for name, value in metrics.items():
+        trivial = f"{baseline[name]:.4g}" if name in baseline else "-"
+        table.add_row(name, f"{value:.4g}", *([trivial] if baseline else []))
+    Console().print(table)
+
+
+def _plain(values: dict[str, float]) -> dict[str, Any]:
+    """JSON knows no NaN: such values as text, as in metrics.jsonl."""
+    names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    return {name: names.get(str(value), value) for name, value in values.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The command that trains: ``python -m ignition.run recipes/depth.py``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ignition.command_line import BAD_USAGE, guarded, say
+
+if TYPE_CHECKING:
+    from ignition.config import Config
+    from ignition.recipe import Recipe
+    from ignition.rundir import RunFolder
+    from ignition.training import Outcome, Training
+
+NEWEST = "newest"  # what --resume without a folder means
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; knows nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ignition.run",
+        description="Train a recipe. Ends with a table of results and the place of the run folder.",
+        epilog="Settings: key=value overrides the config, for instance optimizer.lr=5e-5 data.batch_size=16. "
+        "docs/config.md has all keys. Under torchrun the same command trains on many processes.",
+    )
+    parser.add_argument("recipe", metavar="RECIPE.py", help="recipe file, for instance recipes/depth.py")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="overrides of the config")
+    parser.add_argument("--config", metavar="YAML", help="config file (default: configs/<recipe>.yaml)")
+    parser.add_argument("--output", metavar="DIR", help="run folder (default: runs/<recipe>/<config>-<number>)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=NEWEST,
+        metavar="DIR",
+        help="go on with the run in DIR, or start it there; without DIR, with the newest run of this config",
+    )
+    parser.add_argument("--check", action="store_true", help="build everything, try two steps, and tell; no training")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train. Returns the exit code: 0, 1 failed, 2 bad usage, 3 diverged, 130 / 143 interrupted and saved."""
+    arguments = parser().parse_intermixed_args(_untangle(sys.argv[1:] if argv is None else argv))
+    wrong = [setting for setting in arguments.settings if "=" not in setting]
+    if wrong:
+        say(f"what is {wrong[0]!r}? Settings are written key=value, for instance optimizer.lr=5e-5")
+        return BAD_USAGE
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    return guarded(lambda: _run(arguments), show_traceback=arguments.traceback)
+
+
+def _untangle(argv: list[str]) -> list[str]:
+    """``--resume`` takes a folder or nothing: what follows it and is no folder is not for it."""
+    argv = list(argv)
+    for place, word in enumerate(argv[:-1]):
+        follower = argv[place + 1]
+        if word == "--resume" and (follower.endswith(".py") or ("=" in follower and not Path(follower).is_dir())):
+            argv[place] = f"--resume={NEWEST}"
+    return argv
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ignition import distributed  # heavy from here on
+    from ignition.assembly import choose_device
+    from ignition.check import check
+    from ignition.config import load_config
+    from ignition.recipe import load_recipe
+
+    recipe_class = load_recipe(arguments.recipe)
+    config_path = arguments.config or default_config(Path(arguments.recipe))
+    config = load_config(config_path, overrides=arguments.settings, task=Path(arguments.recipe).stem,
+                         recipe_settings=recipe_class.Settings)  # fmt: skip
+    if arguments.check:
+        return check(recipe_class, config)
+    with distributed.process_group(choose_device(config.trainer.device).type):
+        run, is_new = open_run(arguments, config_path)
+        with run.lock() if distributed.rank() == 0 else _Nothing():
+            if not is_new:
+                config = _config_of(run, config, arguments, recipe_class)
+            return _train(recipe_class, config, run, is_new)
+
+
+def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, is_new: bool) -> int:
+    from ignition import distributed
+    from ignition.training import Training
+
+    if is_new and distributed.rank() == 0:
+        run.write_config(config.to_yaml())
+        run.write_recipe(Path(recipe_class.__recipe_file__))  # type: ignore[attr-defined]
+        run.write_environment()
+    say_first(f"run folder: {run.path}")
+    training = Training(recipe_class(config.recipe, config.data), config, run)  # type: ignore[call-arg]
+    if not is_new and training.restore():
+        if training.finished:
+            say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
+            return 0
+        say_first(f"resumed at iteration {training.trainer.state.iteration}")
+    outcome = training.fit()
+    if distributed.rank() == 0:
+        report(training, outcome)
+    return 0 if outcome.signal_number is None else 128 + outcome.signal_number
+
+
+def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> tuple[RunFolder, bool]:
+    """The run folder, made or opened by process 0 for all, and whether it is new.
+
+    Raises:
+        RunFolderError: the place cannot be used, or holds a run and ``--resume`` was not given.
+    """
+    from ignition import distributed
+    from ignition.rundir import RunFolder
+
+    recipe = Path(arguments.recipe).stem
+    name = Path(config_path).stem if config_path else recipe
+    found: tuple[str, bool] | None = None
+    if distributed.rank() == 0:
+        place = arguments.output
+        if arguments.resume is not None:
+            newest = RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
+            place = place or newest
+        if place is None:
+            found = str(RunFolder.create("runs", recipe, name).path), True
+        elif arguments.resume is not None and RunFolder.is_run(place):
+            found = str(RunFolder.open(place).path), False
+        else:
+            found = str(RunFolder.create_at(place).path), True
+    path, is_new = distributed.from_first(found)
+    return RunFolder.open(path) if distributed.rank() == 0 or is_new is None else RunFolder(Path(path)), is_new
+
+
+def _config_of(run: RunFolder, asked: Config, arguments: argparse.Namespace, recipe_class: type[Recipe]) -> Config:
+    """A resumed run keeps its own config; only what the command line says changes it."""
+    from ignition.config import load_config
+
+    own = load_config(run.config_path, overrides=arguments.settings, recipe_settings=recipe_class.Settings)
+    if arguments.config is not None and own != asked:
+        say_first(f"{arguments.config} differs from the config this run was started with; going on with "
+                  f"{run.config_path} (change single settings by key=value)")  # fmt: skip
+    return own
+
+
+def default_config(recipe: Path) -> Path | None:
+    """``configs/<recipe>.yaml`` beside the recipe's folder or the working one, or a YAML beside the recipe."""
+    name = f"{recipe.stem}.yaml"
+    for place in (recipe.parent.parent / "configs" / name, Path("configs") / name, recipe.with_suffix(".yaml")):
+        if place.is_file():
+            return place
+    return None
+
+
+def report(training: Training, outcome: Outcome) -> None:
+    """The table of results, and where they are."""
+    from rich.console import Console
+
+    from ignition.summary import Summary
+
+    console, settings = Console(), training.config.checkpoint
+    summary = Summary(training.run.read_metrics(), metric=settings.metric, mode=settings.mode)
+    console.print()
+    if summary.last:
+        console.print(summary.table())
+    others = summary.others_table()
+    if others is not None:
+        console.print(others)
+    if summary.gap == summary.gap:
+        console.print(f"gap: validation loss less training loss {summary.gap:+.4g} (best epoch)")
+    console.print(f"{outcome.status}: {outcome.reason}", highlight=False, soft_wrap=True)
+    console.print(f"run folder: {training.run.path}", highlight=False, soft_wrap=True)
+
+
+def say_first(message: str) -> None:
+    """A message of process 0 alone."""
+    if os.environ.get("RANK", "0") == "0":
+        say(message)
+
+
+class _Nothing:
+    """A context that is none: for the processes that hold no lock."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+if __name__ == "__main__":
+    sys.exit(main())

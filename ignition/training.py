@@ -1,0 +1,394 @@
+"""A recipe and a config, wired into a run: engines, handlers in their order, the run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torchvision.utils import save_image
+
+from ignition import assembly, distributed
+from ignition.config import Config
+from ignition.data import BadSample, Loader
+from ignition.engine import build_evaluator, build_trainer
+from ignition.events import Diverged
+from ignition.handlers.checkpoint import Checkpoint
+from ignition.handlers.early_stopping import EarlyStopping
+from ignition.handlers.gradient_clipping import GradientClipping
+from ignition.handlers.learning_rate import LearningRate, Plateau
+from ignition.handlers.metrics_log import MetricsLog
+from ignition.handlers.non_finite import NonFiniteSteps
+from ignition.handlers.pictures import Pictures
+from ignition.handlers.progress import Progress
+from ignition.handlers.random_state import RandomState
+from ignition.handlers.signals import Signals
+from ignition.handlers.tensorboard import TensorBoard
+from ignition.handlers.watched_numbers import WatchedNumbers
+from ignition.precision import Precision
+from ignition.randomness import IterationSeed
+from ignition.recipe import Recipe, optional
+from ignition.rundir import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``status`` as in status.json, why, and the signal that ended it, if one did."""
+
+    status: str
+    reason: str
+    signal_number: int | None = None
+
+
+class Training:
+    """One run of one recipe: makes the parts, attaches the handlers, trains, evaluates, saves.
+
+    Args:
+        recipe: an instance of a recipe's class.
+        config: resolved settings.
+        run: the run folder, on process 0 the one who writes.
+
+    Raises:
+        AssemblyError: recipe, config and machine do not fit together.
+
+    Attributes that a recipe's ``handlers(training)`` may use: ``recipe, config, run, splits, model, optimizer,
+    trainer, evaluator, log, learning_rate, checkpoint, precision``.
+    """
+
+    def __init__(self, recipe: Recipe, config: Config, run: RunFolder):
+        self.recipe, self.config, self.run = recipe, config, run
+        trainer_settings = config.trainer
+        if trainer_settings.threads:
+            torch.set_num_threads(trainer_settings.threads)
+        self.device = assembly.choose_device(trainer_settings.device)
+        self.precision = Precision(self.device, amp=trainer_settings.amp, channels_last=trainer_settings.channels_last)
+
+        self.splits = assembly.build_splits(recipe)
+        self.data = assembly.training_data(recipe, config, self.splits.train, self.device)
+        self.val_loader = self._evaluation_loader(self.splits.val, "val")
+
+        self.model = assembly.build_model(recipe, config, self.precision)
+        if trainer_settings.compile:
+            self.model.compile()
+        network = assembly.over_processes(self.model, self.device)
+        self.optimizer = assembly.optimizer_of(config, self.model)
+        epoch_steps = -(-len(self.data.loader) // trainer_settings.accumulate)
+        self.learning_rate = LearningRate(self.optimizer, assembly.schedule_of(config, epoch_steps))
+
+        weights = assembly.loss_weights(config)
+        augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
+        self.trainer = build_trainer(
+            network,
+            self.optimizer,
+            recipe.losses,
+            weights=weights,
+            augmentation=augmentation.to(self.device) if augmentation is not None else None,
+            precision=self.precision,
+            accumulate=trainer_settings.accumulate,
+            batch_size=config.data.batch_size // distributed.world_size(),
+        )
+        self.weights = weights
+        self.evaluator = self._build_evaluator(recipe.predict)
+        self._attach()
+
+    # ------------------------------------------------------------------------------------------------ handlers
+
+    def _attach(self) -> None:
+        """Every handler, in the one order: change gradients, judge, step, schedule, evaluate, stop, save, report."""
+        config, trainer = self.config, self.trainer
+        seed, rank = config.trainer.seed, distributed.rank()
+
+        # before a batch: what it meets depends only on where in the run it stands
+        IterationSeed(seed, process=rank).attach(trainer)
+        IterationSeed(seed, stream=1, process=rank).attach(self.evaluator)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._seek)
+
+        # change gradients, judge, (step), schedule
+        clip = config.clip
+        self.clipping = GradientClipping(
+            max_norm=clip.max_norm if clip.kind == "norm" else None,
+            max_value=clip.max_value if clip.kind == "value" else None,
+        )
+        self.clipping.attach(trainer, self.optimizer)
+        self.guard = NonFiniteSteps(policy=config.stability.policy, max_skips=config.stability.max_skips)
+        self.guard.attach(trainer, self.optimizer)
+        self.learning_rate.attach(trainer)
+
+        # rows first, so that no decision is ahead of the log
+        self.progress = Progress(metrics=self._headline())
+        writers: list[Callable[[dict[str, Any]], None]] = [self.run.write_metrics, self.progress]
+        self.tensorboard = self._tensorboard()
+        if self.tensorboard is not None:
+            writers.append(self.tensorboard)
+        self.log = MetricsLog(*writers, every=config.logging.every)
+        self.log.attach(trainer, self.optimizer)
+
+        # evaluate: measure, log, then what acts on the metrics: schedule, stop, save
+        self.evaluation = Evaluation(self.evaluator, self.val_loader)
+        measure = optional(self.recipe, "signals")
+        if measure is not None:
+            WatchedNumbers(measure).attach(self.evaluator)
+        self.log.attach_evaluation(self.evaluator, trainer)
+        draw = optional(self.recipe, "pictures")
+        if draw is not None and config.logging.pictures:
+            Pictures(draw, self._write_picture, count=config.logging.pictures).attach(self.evaluator)
+        self.evaluator.add_event_handler(Events.COMPLETED, self.evaluation.done)
+        objects = self._act_on_metrics()
+        self.checkpoint = Checkpoint(
+            self.run.checkpoints,
+            {"model": self.model, "optimizer": self.optimizer, "precision": self.precision, **objects},
+            keep=config.checkpoint.keep,
+            metric=_bare(config.checkpoint.metric),
+            mode=config.checkpoint.mode,
+        )
+        self.checkpoint.attach_best(self.evaluator, trainer)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._evaluation_due), self.evaluation)
+
+        # the recipe's own, then save what all of them have become, then report
+        own = optional(self.recipe, "handlers")
+        if own is not None:
+            own(self)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._write_status)
+        self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED(event_filter=self._epoch_save_due))
+        if config.checkpoint.every_iterations:
+            self.checkpoint.attach(trainer, Events.ITERATION_COMPLETED(event_filter=self._iteration_save_due))
+        self.signals = Signals()
+        self.signals.attach(trainer, self.evaluator)
+        if config.logging.progress:
+            self.progress.attach(trainer)
+
+    def _act_on_metrics(self) -> dict[str, Any]:
+        """What changes the run after an evaluation; and all that has a state to go into checkpoints."""
+        config = self.config
+        objects: dict[str, Any] = {
+            "learning_rate": self.learning_rate,
+            "guard": self.guard,
+            "log": self.log,
+            "evaluation": self.evaluation,
+            "random": RandomState(),
+        }
+        if config.schedule.name == "plateau":
+            settings = config.schedule
+            objects["plateau"] = Plateau(
+                self.learning_rate,
+                metric=_bare(settings.metric),
+                mode=settings.mode,
+                factor=settings.factor,
+                patience=settings.patience,
+                min_lr=settings.min_lr,
+                threshold=settings.threshold,
+                cooldown=settings.cooldown,
+            )
+            objects["plateau"].attach(self.evaluator)
+        if config.early_stop is not None:
+            stop = config.early_stop
+            objects["early_stop"] = EarlyStopping(
+                _bare(stop.metric),
+                stop.mode,
+                patience=stop.patience,
+                min_delta=stop.min_delta,
+                relative=stop.relative,
+                start_epoch=stop.start_epoch,
+            )
+            objects["early_stop"].attach(self.evaluator, self.trainer)
+        return objects
+
+    # -------------------------------------------------------------------------------------------------- running
+
+    def restore(self) -> bool:
+        """Go on from the newest whole checkpoint. False where the run has none yet.
+
+        Raises:
+            AssemblyError: the checkpoint does not fit this data or model.
+        """
+        payload = self.checkpoint.restore(map_location=self.device)
+        if payload is None:
+            self.run.rewind_metrics(-1)
+            return False
+        length = len(self.data.loader)
+        if payload["epoch_length"] != length:
+            raise assembly.AssemblyError(
+                f"{self.run.path}: an epoch of this run has {payload['epoch_length']} batches, and with this data and "
+                f"data.batch_size it would have {length}: go on with what it was started with, or start a new run"
+            )
+        state = self.trainer.state
+        state.iteration, state.epoch_length = payload["iteration"], length
+        state.epoch, state.steps = payload["iteration"] // length, self.learning_rate.steps
+        state.max_epochs = self.config.trainer.epochs
+        if distributed.rank() == 0:
+            self.run.rewind_metrics(payload["iteration"])
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether a restored run has nothing left to do."""
+        state, epochs = self.trainer.state, self.config.trainer.epochs
+        return state.epoch_length is not None and state.iteration >= epochs * state.epoch_length and (
+            not self.evaluation.due
+        )  # fmt: skip
+
+    def fit(self) -> Outcome:
+        """Train to the end, or to where the run is stopped; every way out leaves status.json true.
+
+        Raises:
+            Diverged, BadSample, and whatever the recipe raises: after the run folder was told.
+        """
+        self._write_status(self.trainer)
+        try:
+            with self.signals:
+                if self.trainer.state.iteration == 0:
+                    self._before_training()
+                elif self.evaluation.due:  # interrupted before the evaluation at the end of an epoch
+                    self.evaluation(self.trainer)
+                if getattr(self.trainer.state, "stop", None) is None and not self.finished:
+                    self.trainer.run(self.data.loader, max_epochs=self.config.trainer.epochs)
+                outcome = self._outcome()
+        except Diverged as error:
+            self._write_status(self.trainer, "diverged", str(error))
+            raise
+        except BadSample as error:
+            self._save_if_whole()
+            self._write_status(self.trainer, "failed", str(error))
+            raise
+        except BaseException as error:
+            self._write_status(self.trainer, "failed", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self.log.flush()
+            if self.tensorboard is not None:
+                self.tensorboard.close()
+        if outcome.status == "preempted":
+            self._save_if_whole()
+        elif outcome.status == "finished":
+            self._evaluate_others("after")
+        self._write_status(self.trainer, outcome.status, outcome.reason)
+        return outcome
+
+    def _before_training(self) -> None:
+        """What is known before the first step: the trivial predictor's score, and, if asked, the model's own."""
+        trivial = optional(self.recipe, "baseline")
+        if trivial is not None:
+            evaluator = self._build_evaluator(assembly.ask(self.recipe, "baseline", self.splits), with_losses=False)
+            evaluator.run(self.val_loader)
+            self.log.write_evaluation(evaluator, self.trainer, "baseline")
+        if self.config.trainer.evaluate_first:
+            self.evaluation(self.trainer)
+            self._evaluate_others("before")
+
+    def _evaluate_others(self, when: str) -> None:
+        """Further validation sets, under their own name: ``<name>/before/<metric>`` and ``<name>/after/<metric>``."""
+        for name, dataset in self.splits.others.items():
+            evaluator = self._build_evaluator(self.recipe.predict)
+            evaluator.run(self._evaluation_loader(dataset, name))
+            self.log.write_evaluation(evaluator, self.trainer, f"{name}/{when}")
+
+    def _outcome(self) -> Outcome:
+        ended = getattr(self.trainer.state, "stop", None)
+        if ended is None:
+            return Outcome("finished", f"all {self.config.trainer.epochs} epochs done")
+        return Outcome(ended.status, ended.reason, self.signals.signal_number)
+
+    def _save_if_whole(self) -> None:
+        """Save where the run stands, unless it stands inside a group of accumulated gradients."""
+        if not self.trainer.state.group_open and self.trainer.state.iteration > 0:
+            self.checkpoint.save(self.trainer)
+
+    # -------------------------------------------------------------------------------------------------- details
+
+    def _build_evaluator(self, predict: Callable[..., Any], *, with_losses: bool = True) -> Engine:
+        return build_evaluator(
+            self.model,
+            predict,
+            metrics=self.recipe.metrics(),
+            losses=self.recipe.losses if with_losses else None,
+            weights=self.weights,
+            precision=self.precision,
+            clock=self.trainer,
+        )
+
+    def _evaluation_loader(self, dataset: Any, split: str) -> Loader:
+        return assembly.evaluation_loader(self.recipe, self.config, dataset, self.device, split)
+
+    def _seek(self, engine: Engine) -> None:
+        """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
+        done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
+        self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
+
+    def _evaluation_due(self, engine: Engine, epoch: int) -> bool:
+        return epoch % self.config.trainer.evaluate_every == 0 or epoch == self.config.trainer.epochs
+
+    def _epoch_save_due(self, engine: Engine, epoch: int) -> bool:
+        every = self.config.checkpoint.every_iterations
+        by_iteration = bool(every) and engine.state.iteration // every > (epoch - 1) * len(self.data.loader) // every
+        return epoch % self.config.checkpoint.every_epochs == 0 or epoch == self.config.trainer.epochs or by_iteration
+
+    def _iteration_save_due(self, engine: Engine, iteration: int) -> bool:
+        """Not at an epoch's last batch: that save waits until the epoch's evaluation is in it."""
+        every = self.config.checkpoint.every_iterations
+        return bool(every) and iteration % every == 0 and iteration % len(self.data.loader) != 0
+
+    def _headline(self) -> tuple[str, ...]:
+        """The metrics of an epoch's line: the loss, the one that chooses the best, and the recipe's first."""
+        first = next(iter(self.recipe.metrics()), None)
+        names = ["val/loss", self.config.checkpoint.metric, *([f"val/{first}"] if first else [])]
+        return tuple(dict.fromkeys(names))
+
+    def _tensorboard(self) -> TensorBoard | None:
+        if not self.config.logging.tensorboard or distributed.rank() != 0:
+            return None
+        return TensorBoard(self.run.path)
+
+    def _write_picture(self, name: str, image: torch.Tensor) -> None:
+        save_image(image, self.run.picture(self.trainer.state.epoch, name))
+        if self.tensorboard is not None:
+            self.tensorboard.image(name, image, self.trainer.state.iteration)
+
+    def _write_status(self, engine: Engine, status: str = "running", reason: str = "") -> None:
+        if distributed.rank() != 0:
+            return
+        self.run.write_status(
+            status=status,
+            reason=reason,
+            metric=self.config.checkpoint.metric,
+            best=self.checkpoint.best,
+            last_checkpoint=str(self.checkpoint.last_path) if self.checkpoint.last_path else None,
+            iteration=engine.state.iteration,
+            epoch=engine.state.epoch,
+            epochs=self.config.trainer.epochs,
+            world_size=distributed.world_size(),
+            pid=os.getpid(),
+        )
+
+
+class Evaluation:
+    """Runs the evaluator; knows when one is due that a stop kept from being done, across a resume as well."""
+
+    def __init__(self, evaluator: Engine, loader: Loader):
+        self.evaluator, self.loader = evaluator, loader
+        self.due = False
+
+    def __call__(self, trainer: Engine) -> None:
+        self.due = True
+        if not trainer.should_terminate:
+            self.evaluator.run(self.loader)
+
+    def done(self, evaluator: Engine) -> None:
+        """The metrics are there: what acts on them comes after."""
+        self.due = False
+
+    def state_dict(self) -> dict[str, bool]:
+        return {"due": self.due}
+
+    def load_state_dict(self, state: dict[str, bool]) -> None:
+        self.due = state["due"]
+
+
+def _bare(metric: str) -> str:
+    """``val/epe`` as the evaluator knows it: ``epe``."""
+    return metric.removeprefix("val/")

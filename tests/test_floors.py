@@ -1,0 +1,113 @@
+"""Imports point down only, and what must start fast imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Every module of ignition and the floor it stands on. A new module has to be put on one.
+FLOORS = {
+    0: {"config", "rundir", "summary"},
+    1: {"events", "distributed", "data", "randomness", "precision", "loss_terms", "checkpoint_file"},
+    2: {"engine", "recipe", "handlers", "optimizer"},
+    3: {"assembly", "training"},
+    4: {"command_line", "run", "evaluate", "check"},
+}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+HEAVY = {"torch", "torchvision", "ignite", "kornia", "tensorboardX"}
+
+
+def modules():
+    files = sorted((ROOT / "ignition").rglob("*.py"))
+    assert len(files) > 20
+    return [file for file in files if file.relative_to(ROOT / "ignition") != Path("__init__.py")]
+
+
+def imports(file, *, inside_functions=True):
+    """Dotted names that a file imports, those for type checkers only left out."""
+    tree = ast.parse(file.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    if not inside_functions:
+        skipped |= {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            for inner in ast.walk(node)
+        }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def noun(file):
+    return file.relative_to(ROOT / "ignition").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_down(file):
+    assert noun(file) in FLOOR_OF, f"{file} stands on no floor: put it into FLOORS"
+    own = FLOOR_OF[noun(file)]
+    for name in imports(file):
+        first, *rest = name.split(".")
+        if first == "ignition" and rest:
+            assert FLOOR_OF[rest[0]] <= own, f"{file} imports {name}, which is above it"
+        assert first != "recipes", f"{file} imports {name}: the engine knows no recipe"
+        if own == 0:
+            assert first not in HEAVY, f"{file} imports {name}: floor 0 knows no torch"
+
+
+def test_handlers_and_engine_do_not_know_each_other():
+    plain_functions = {"improvement", "schedules"}
+    for file in modules():
+        for name in imports(file):
+            if noun(file) == "handlers" and file.name != "__init__.py":
+                assert not name.startswith(("ignition.engine", "ignition.config", "ignition.recipe")), (file, name)
+                if name.startswith("ignition.handlers."):
+                    assert name.split(".")[2] in plain_functions, (file, name)
+            if noun(file) == "engine":
+                assert not name.startswith("ignition.handlers"), (file, name)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").rglob("*.py")), ids=lambda file: file.name)
+def test_recipes_know_the_recipe_protocol_only(file):
+    part = file.parent.name == "parts"
+    for name in imports(file):
+        if name.startswith("ignition"):
+            assert name.startswith("ignition.recipe"), (file, name)
+            assert not part, f"{file}: parts know no ignition at all"
+        if name.startswith("recipes"):
+            assert name.startswith("recipes.parts"), f"{file} imports {name}: never another recipe"
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_commands_say_how_they_are_used_without_torch(command):
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        f"from ignition.{command} import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)"
+    )
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m ignition" in done.stdout
+    assert time.perf_counter() - began < 5.0  # 0.1 s on a quiet machine; torch alone takes longer than that
+
+
+def test_the_package_itself_imports_nothing():
+    assert list(imports(ROOT / "ignition" / "__init__.py")) == []
