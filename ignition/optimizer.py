@@ -41,6 +41,8 @@ def build_optimizer(
         ValueError: an unknown class or option, a rule that matches nothing, or no trainable parameter.
     """
     cls = _optimizer_class(name)
+    if cls is torch.optim.LBFGS:
+        raise ValueError("optimizer.name: LBFGS calls the model itself several times a step, which no loop here does")
     known = inspect.signature(cls).parameters
     options = dict(options or {})
     for option in options:

@@ -121,7 +121,7 @@ class Training:
         self.learning_rate.attach(trainer)
 
         # rows first, so that no decision is ahead of the log
-        self.progress = Progress(metrics=self._headline())
+        self.progress = Progress(metrics=tuple(dict.fromkeys(("val/loss", config.checkpoint.metric))))
         writers: list[Callable[[dict[str, Any]], None]] = [self.run.write_metrics, self.progress]
         self.tensorboard = self._tensorboard()
         if self.tensorboard is not None:
@@ -332,12 +332,6 @@ class Training:
         """Not at an epoch's last batch: that save waits until the epoch's evaluation is in it."""
         every = self.config.checkpoint.every_iterations
         return bool(every) and iteration % every == 0 and iteration % len(self.data.loader) != 0
-
-    def _headline(self) -> tuple[str, ...]:
-        """The metrics of an epoch's line: the loss, the one that chooses the best, and the recipe's first."""
-        first = next(iter(self.recipe.metrics()), None)
-        names = ["val/loss", self.config.checkpoint.metric, *([f"val/{first}"] if first else [])]
-        return tuple(dict.fromkeys(names))
 
     def _tensorboard(self) -> TensorBoard | None:
         if not self.config.logging.tensorboard or distributed.rank() != 0:

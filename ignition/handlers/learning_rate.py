@@ -74,11 +74,9 @@ class LearningRate:
 
     def lower(self, factor: float) -> bool:
         """Multiply `scale` by ``factor``, at once; False if every group was at its floor already."""
-        before, kept = self.rates, self.scale
-        self.scale *= factor
-        if not any(new < old for new, old in zip(self.rates, before, strict=True)):
-            self.scale = kept
+        if all(base * self.scale <= floor for base, floor in zip(self.base_rates, self.min_lr, strict=True)):
             return False
+        self.scale *= factor
         self._set()
         return True
 

@@ -22,9 +22,12 @@ class Progress:
 
     Args:
         console: where to write; standard error if None. A bar is drawn only where it is a terminal.
-        metrics: names of the row entries shown in an epoch's line, in this order.
+        metrics: names of the row entries shown in an epoch's line, in this order; besides them, as many of an
+            evaluation's first metrics as make ``SHOWN``.
         every_seconds: how often a run that is not on a terminal says how far it is within an epoch.
     """
+
+    SHOWN = 3
 
     def __init__(self, *, console: Console | None = None, metrics: tuple[str, ...] = (), every_seconds: float = 30.0):
         self.console = console or Console(stderr=True)
@@ -77,12 +80,17 @@ class Progress:
         parts = [_epoch(engine)]
         if "train/epoch_avg_loss" in self.row:
             parts.append(f"loss {self.row['train/epoch_avg_loss']:.4g}")
-        parts += [f"{name} {self.row[name]:.4g}" for name in self.metrics if name in self.row]
+        parts += [f"{name} {self.row[name]:.4g}" for name in self._shown_metrics()]
         if "train/learning_rate" in self.row:
             parts.append(f"lr {self.row['train/learning_rate']:.2e}")
         parts.append(self._speed(engine))
         self._shown = time.monotonic()
         self._line(" · ".join(parts))
+
+    def _shown_metrics(self) -> list[str]:
+        asked = [name for name in self.metrics if name in self.row]
+        others = [name for name in self.row if name.startswith("val/") and name.count("/") == 1 and name not in asked]
+        return asked + others[: max(self.SHOWN - len(asked), 0)]
 
     def close(self, engine: Engine, error: BaseException | None = None) -> None:
         """Take the bar away; an error goes on its way."""

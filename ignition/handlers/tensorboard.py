@@ -40,7 +40,7 @@ class TensorBoard:
     def __init__(self, folder: str | Path, *, purge_step: int | None = None):
         self.folder = Path(folder)
         self._records: RecordWriter | None = None
-        self._flushed = -math.inf
+        self._flushed = -math.inf  # the first row can be looked at at once
         self._try(lambda: self._open(purge_step))
 
     def __call__(self, row: Mapping[str, Any]) -> None:
@@ -75,10 +75,10 @@ class TensorBoard:
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         name = f"events.out.tfevents.{seconds}.{nanoseconds:09d}.{socket.gethostname()}"
         self._records = RecordWriter(str(self.folder / name))
-        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         if purge_step is not None:
             start = SessionLog(status=SessionLog.START)
-            self._append(Event(wall_time=time.time(), step=purge_step, session_log=start))
+            self._records.write(Event(wall_time=time.time(), step=purge_step, session_log=start).SerializeToString())
 
     def _write(self, summary: Summary, iteration: int, wall_time: float | None) -> None:
         event = Event(wall_time=time.time() if wall_time is None else wall_time, step=iteration, summary=summary)

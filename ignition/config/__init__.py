@@ -1,0 +1,22 @@
+"""Typed settings from YAML files and overrides: `load_config` gives a `Config` or all problems at once."""
+
+from ignition.config.loading import load_config
+from ignition.config.problems import ConfigError, Place, Problem
+from ignition.config.section import BelongsTo, Section, Whole
+from ignition.config.sections import Config
+from ignition.config.value_schedule import Fixed, Ramp, Switch, ValueSchedule
+
+__all__ = [
+    "BelongsTo",
+    "Config",
+    "ConfigError",
+    "Fixed",
+    "Place",
+    "Problem",
+    "Ramp",
+    "Section",
+    "Switch",
+    "ValueSchedule",
+    "Whole",
+    "load_config",
+]

@@ -1,0 +1,206 @@
+"""Every setting that is not a recipe's own: its type, limits, default and meaning, in one place."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from ignition.config.learning_rate_schedule import ConstantRate, Mode, Schedule, with_kind
+from ignition.config.section import BelongsTo, Section
+from ignition.config.value_schedule import ValueSchedule
+from ignition.config.writing import to_yaml
+
+
+class Source(Section):
+    """Where the samples of one split come from."""
+
+    name: str = Field("procedural", min_length=1, description="a data set that the recipe knows")
+    root: Annotated[str | None, BelongsTo("name")] = Field(
+        None, description="its folder, relative to the working directory"
+    )
+
+
+class Data(Section):
+    """Data sets and batches."""
+
+    batch_size: int = Field(8, ge=1, description="samples of a training batch, over all processes")
+    eval_batch_size: int | None = Field(
+        None, ge=1, description="samples of an evaluation batch of one process; null: as in training"
+    )
+    workers: int = Field(0, ge=0, description="loader processes for each process that trains; 0: none")
+    train: Source = Field(default_factory=Source, description="what is trained on")
+    val: Source = Field(default_factory=Source, description="what is evaluated during training")
+    test: Source | None = Field(None, description="what is evaluated at the end")
+
+
+class ParameterGroup(Section):
+    """Parameters with a learning rate or weight decay of their own; the first pattern found in a name wins."""
+
+    pattern: str = Field(min_length=1, description="regular expression, sought anywhere in the parameter's name")
+    lr: float | None = Field(None, gt=0, description="their learning rate; null: `optimizer.lr`")
+    weight_decay: float | None = Field(None, ge=0, description="their decay; null: `optimizer.weight_decay`")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"'{pattern}' is not a regular expression: {error}") from error
+        return pattern
+
+
+class Optimizer(Section):
+    """The optimizer."""
+
+    name: str = Field("AdamW", min_length=1, description="a class of `torch.optim`")
+    lr: float = Field(1e-3, gt=0, description="learning rate; the highest one of a schedule")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    options: Annotated[dict[str, Any], BelongsTo("name")] = Field(
+        default_factory=dict, description="further arguments of the class, such as `betas` or `momentum`"
+    )
+    decay_norms: bool = Field(False, description="decay biases and normalisation layers as well")
+    groups: list[ParameterGroup] = Field(default_factory=list, description="parameters that are treated differently")
+
+
+class NoClipping(Section):
+    """Gradients are measured and left as they are."""
+
+    kind: Literal["none"] = "none"
+
+
+class NormClipping(Section):
+    """All gradients are scaled together so that their norm stays within a limit."""
+
+    kind: Literal["norm"] = "norm"
+    max_norm: float = Field(1.0, gt=0, description="the largest norm of all gradients together")
+
+
+class ValueClipping(Section):
+    """Each element of the gradients is cut to a limit."""
+
+    kind: Literal["value"] = "value"
+    max_value: float = Field(gt=0, description="the largest absolute value of an element")
+
+
+Clip = Annotated[
+    Annotated[NoClipping | NormClipping | ValueClipping, Field(discriminator="kind")], with_kind("kind", "none")
+]
+
+
+class Trainer(Section):
+    """The training loop."""
+
+    epochs: int = Field(10, ge=1, description="passes over the training data")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="every random choice of the run follows from it")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up for one optimizer step")
+    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+    compile: bool = Field(False, description="`torch.compile` the model")
+    channels_last: bool = Field(False, description="memory layout of images; faster on most GPUs")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, ...")
+    evaluate_every: int = Field(
+        1, ge=1, description="epochs from one evaluation to the next; the last one always has one"
+    )
+    evaluate_first: bool = Field(False, description="evaluate before the first step")
+    threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides")
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, device: str) -> str:
+        if not re.fullmatch(r"[a-z]+(:[0-9]+)?", device):
+            raise ValueError(f"expected 'auto' or a device such as 'cpu', 'cuda' or 'cuda:1', found '{device}'")
+        return device
+
+
+class EarlyStop(Section):
+    """Stop once a metric has not improved for a while."""
+
+    metric: str = Field("val/loss", min_length=1, description="the metric to watch")
+    mode: Mode = Field("min", description="whether lower or higher is better")
+    patience: int = Field(10, ge=1, description="evaluations without improvement that are waited for")
+    min_delta: float = Field(0.0, ge=0, description="how much better counts as better")
+    relative: bool = Field(False, description="`min_delta` is a share of the best value")
+    start_epoch: int = Field(0, ge=0, description="epochs before which nothing is counted")
+
+
+class Checkpoints(Section):
+    """What is saved, and when."""
+
+    every_iterations: int | None = Field(
+        None, ge=1, description="batches from one save to the next; null: never within an epoch"
+    )
+    every_epochs: int = Field(1, ge=1, description="epochs from one save to the next; the last one always has one")
+    keep: int = Field(2, ge=2, description="how many are kept beside the best one; the newest may be in the writing")
+    metric: str = Field("val/loss", min_length=1, description="the metric that chooses the best one")
+    mode: Mode = Field("min", description="whether lower or higher is better")
+
+
+class Stability(Section):
+    """What a step with a loss or gradient that is not finite leads to."""
+
+    policy: Literal["skip", "stop"] = Field("skip", description="leave the step out, or stop at once")
+    max_skips: int = Field(10, ge=0, description="steps left out in a row before the run counts as diverged")
+
+
+class Logging(Section):
+    """What is written while a run goes on."""
+
+    every: int = Field(50, ge=1, description="batches from one row to the next")
+    tensorboard: bool = Field(True, description="write TensorBoard files as well")
+    progress: bool = Field(True, description="show a progress line in the terminal")
+    pictures: int = Field(4, ge=0, description="pictures drawn at each evaluation")
+
+
+def _is_recipe(value: Any) -> Any:
+    if not isinstance(value, (dict, Section)):
+        raise ValueError("expected a section (lines of 'key: value')")
+    return value
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    task: str | None = Field(None, description="the recipe's name, such as `depth`; another recipe refuses this config")
+    hypothesis: str = Field("", description="what this experiment tests, in words")
+    recipe: Annotated[Any, BeforeValidator(_is_recipe)] = Field(
+        default_factory=dict, description="the recipe's own settings; see its class `Settings`"
+    )
+    data: Data = Field(default_factory=Data)
+    loss: dict[str, ValueSchedule] = Field(
+        default_factory=dict,
+        description="each loss term's weight, a number or a schedule over epochs; empty: every term counts 1",
+    )
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    schedule: Schedule = Field(default_factory=ConstantRate, description="the learning rate over the run, by `name`")
+    clip: Clip = Field(default_factory=NoClipping, description="limits of the gradients, by `kind`")
+    trainer: Trainer = Field(default_factory=Trainer)
+    early_stop: EarlyStop | None = Field(None)
+    checkpoint: Checkpoints = Field(default_factory=Checkpoints)
+    stability: Stability = Field(default_factory=Stability)
+    logging: Logging = Field(default_factory=Logging)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, value: Any) -> Any:
+        """A section that is null, or left empty in YAML, takes its defaults: `early_stop` is off, and so on."""
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values, as a YAML file would hold them."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """All settings, defaults included, as YAML that `load_config` reads back equal."""
+        return to_yaml(self.to_dict())
+
+
+def inconsistencies(config: Config) -> list[tuple[tuple[str, ...], str]]:
+    """Settings that are right each by itself and wrong together: where, and why."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    warmup = getattr(config.schedule, "warmup_epochs", 0.0)
+    if warmup >= config.trainer.epochs:
+        text = f"expected less than trainer.epochs ({config.trainer.epochs}), found {warmup:g}"
+        found.append((("schedule", "warmup_epochs"), text))
+    return found
