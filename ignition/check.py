@@ -8,18 +8,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from ignition import distributed
 from ignition.config import Config
-from ignition.data import Loader, SampleKey
+from ignition.data import Loader, SampleKey, describe
 from ignition.events import StepEvents
 from ignition.handlers.progress import duration
 from ignition.recipe import Recipe
@@ -99,20 +101,23 @@ def _print_model(console: Console, model: nn.Module) -> None:
 
 def _print_data(console: Console, training: Training) -> None:
     for split, dataset in (("train", training.splits.train), ("val", training.splits.val)):
-        table = Table(title=f"{split}: {len(dataset):,} samples, {min(len(dataset), SAMPLES)} looked at",
-                      title_justify="left", header_style="bold")  # fmt: skip
-        for column in ("entry", "shape", "type", "lowest", "highest", "mean", "std", "not finite"):
-            table.add_column(column, justify="left" if column in ("entry", "shape", "type") else "right")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for column in ("entry", "shape", "type", "range", "mean (std)", "not finite"):
+            table.add_column(column, no_wrap=True)
         for name, found in statistics(_samples(training, dataset, split)).items():
-            shape = "x".join(map(str, found.shape)) or "number"
-            shape += " and others" if len(found.shapes) > 1 else ""
-            bad = f"{found.non_finite:,}" if found.non_finite else "0"
-            if found.dtype == "bool":
-                table.add_row(name, shape, "bool", "", "", f"{found.mean:.1%} true", "", bad)
-            else:
-                numbers = (f"{value:.4g}" for value in (found.low, found.high, found.mean, found.std))
-                table.add_row(name, shape, found.dtype, *numbers, bad)
+            table.add_row(name, *_described(found))
+        looked_at = f"{min(len(dataset), SAMPLES)} looked at"
+        console.print(f"\n{split}: {describe(dataset)}, {len(dataset):,} samples, {looked_at}", highlight=False)
         console.print(table)
+
+
+def _described(found: Statistics) -> tuple[str, str, str, str, str]:
+    """Shape, type, range, mean and faults, in words."""
+    shape = ("x".join(map(str, found.shape)) or "number") + (" ..." if len(found.shapes) > 1 else "")
+    bad = f"{found.non_finite:,}"
+    if found.dtype == "bool":
+        return shape, "bool", "", f"{found.mean:.1%} true", bad
+    return shape, found.dtype, f"{found.low:.4g} .. {found.high:.4g}", f"{found.mean:.4g} ({found.std:.3g})", bad
 
 
 def _samples(training: Training, dataset: Any, split: str) -> Iterator[Any]:
@@ -166,15 +171,13 @@ def _try_steps(training: Training) -> tuple[list[str], float]:
     training.trainer.add_event_handler(StepEvents.GRADIENTS_READY, note_gradients)
     training.trainer.add_event_handler(Events.GET_BATCH_STARTED, lambda engine: times.append(time.perf_counter()))
     training.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: _synchronize(training.device))
+    enough = STEPS * training.config.trainer.accumulate
     training.trainer.add_event_handler(
-        StepEvents.STEP_COMPLETED, lambda engine: engine.state.steps >= STEPS and engine.terminate(skip_completed=True)
+        Events.ITERATION_COMPLETED(once=enough), lambda engine: engine.terminate(skip_completed=True)
     )
-    training.trainer.add_event_handler(
-        StepEvents.STEP_SKIPPED, lambda engine: engine.state.steps >= STEPS and engine.terminate(skip_completed=True)
-    )
-    training.trainer.run(_endless(training.data.loader), max_epochs=1, epoch_length=STEPS * training.config.trainer.accumulate + 1)
+    training.trainer.run(_endless(training.data.loader), max_epochs=1, epoch_length=enough + 1)
     times.append(time.perf_counter())
-    lengths = [end - begin for begin, end in zip(times, times[1:])]
+    lengths = [end - begin for begin, end in pairwise(times)]
     return [name for name in names.values() if name not in touched], min(lengths)
 
 
@@ -198,20 +201,21 @@ def _try_evaluation(training: Training) -> tuple[float, int]:
 
 
 def _print_outcome(console: Console, training: Training, untouched: list[str], evaluated: int) -> None:
-    output = training.trainer.state.output
+    output: Any = training.trainer.state.output
     terms = ", ".join(f"{name} {float(value):.4g}" for name, value in output.terms.items())
-    console.print(f"loss after {STEPS} steps: {float(output.loss):.4g} ({terms})", highlight=False)
+    console.print(f"loss of step {STEPS}: {float(output.loss):.4g} ({terms})", highlight=False, soft_wrap=True)
     if untouched:
         shown = ", ".join(untouched[:8]) + (f" and {len(untouched) - 8} more" if len(untouched) > 8 else "")
-        console.print(f"no gradient in {STEPS} steps: {shown}", highlight=False)
+        console.print(f"no gradient in {STEPS} steps: {shown}", highlight=False, soft_wrap=True)
     else:
         console.print("every trained parameter received a gradient")
     metrics = training.evaluator.state.metrics
     if evaluated < len(training.val_loader):
-        console.print(f"evaluation cut after {EVALUATION_SECONDS:.0f} s: {evaluated} of {len(training.val_loader)} batches")
+        batches = len(training.val_loader)
+        console.print(f"evaluation cut after {EVALUATION_SECONDS:.0f} s: {evaluated} of {batches} batches")
     else:
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, (int, float)))
-        console.print(f"evaluation of the untrained model: {values}", highlight=False)
+        console.print(f"evaluation of the untrained model: {values}", highlight=False, soft_wrap=True)
 
 
 def _print_cost(console: Console, training: Training, step_seconds: float, evaluation_seconds: float) -> None:
@@ -229,6 +233,7 @@ def _print_cost(console: Console, training: Training, step_seconds: float, evalu
         f"memory: {_memory(training.device)}\n"
         f"disk: {kept} checkpoints of {checkpoint:.1f} MiB",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -25,6 +25,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     from ignition.recipe import RecipeError
     from ignition.rundir import RunFolderError
 
+    known: Exception
     try:
         return command()
     except (ConfigError, RecipeError, AssemblyError, RunFolderError) as error:

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from ignition.randomness import mix, seeded
+from ignition.randomness import borrowed_generators, mix, seed_all
 
 
 class SampleKey(NamedTuple):
     """What a loader asks a dataset for: the sample ``index`` as it looks in ``epoch``."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody needs here
 
 
 class BadSample(RuntimeError):
@@ -121,10 +121,18 @@ class SeededDataset(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: SampleKey) -> Any:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[SampleKey]) -> list[Any]:
+        """A batch at once, as loaders ask for it: the generators are put back once and not for every sample."""
+        with borrowed_generators():
+            return [self._read(key) for key in keys]
+
+    def _read(self, key: SampleKey) -> Any:
         epoch, index = key
+        seed_all(mix(self.seed, epoch, index))
         try:
-            with seeded(mix(self.seed, epoch, index)):
-                return self.dataset[index]
+            return self.dataset[index]
         except Exception as error:
             words = str(error) or type(error).__name__
             return _Failure(f"sample {index} of the {self.split} data: {words}", traceback.format_exc())

@@ -15,10 +15,8 @@ from torch.optim import Optimizer
 from ignition import distributed
 from ignition.data import count_samples
 from ignition.events import StepEvents, register_step_events
-from ignition.loss_terms import LossWeights, Progress, check_terms
+from ignition.loss_terms import Losses, LossesOf, LossWeights, Progress, check_terms
 from ignition.precision import Precision
-
-Losses = Callable[[nn.Module, Any, Progress], dict[str, torch.Tensor]]
 
 
 class StepOutput(NamedTuple):
@@ -71,7 +69,7 @@ def build_trainer(
     step.accumulate, step.batch_size = accumulate, batch_size
     trainer = Engine(step)
     register_step_events(trainer)
-    trainer.state.group_open = False
+    trainer.state.group_open = False  # type: ignore[attr-defined]
     trainer.add_event_handler(Events.EPOCH_STARTED, step.start_epoch)
     return trainer
 
@@ -107,10 +105,10 @@ class TrainStep:
         """Train mode, and no gradients left over from what came before."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        engine.state.group_open = False
+        engine.state.group_open = False  # type: ignore[attr-defined]
 
     def __call__(self, engine: Engine, batch: Any) -> StepOutput:
-        state = engine.state
+        state: Any = engine.state
         position = (state.iteration - 1) % state.epoch_length if state.epoch_length else state.iteration - 1
         last_of_epoch = position + 1 == state.epoch_length
         opens = position % self.accumulate == 0
@@ -121,7 +119,7 @@ class TrainStep:
             with torch.no_grad():
                 batch = self.augmentation(batch)
         samples = count_samples(batch)
-        if opens:
+        if opens or not self._full:
             self._seen, self._full = 0, self.batch_size or samples
         self._seen += samples
 
@@ -147,7 +145,7 @@ class TrainStep:
 
     def _step(self, engine: Engine, last_of_epoch: bool) -> None:
         """Unscale, ask the handlers, step or leave it out, clear the gradients."""
-        state = engine.state
+        state: Any = engine.state
         self.precision.unscale(self.optimizer)
         self._weigh_short_group(last_of_epoch)
         state.steps += 1
@@ -157,6 +155,8 @@ class TrainStep:
         if not state.skip_step:
             self.precision.step(self.optimizer)
         self.precision.update()
+        if self.precision.loss_scale < state.loss_scale:  # the scaler found an overflow and took no step
+            state.skip_step = True
         self.optimizer.zero_grad(set_to_none=True)
         engine.fire_event(StepEvents.STEP_SKIPPED if state.skip_step else StepEvents.STEP_COMPLETED)
 
@@ -187,7 +187,7 @@ def build_evaluator(
     predict: Callable[[nn.Module, Any], Any],
     *,
     metrics: Mapping[str, Metric] | None = None,
-    losses: Losses | None = None,
+    losses: LossesOf | None = None,
     weights: LossWeights | None = None,
     precision: Precision | None = None,
     clock: Engine | None = None,
@@ -199,7 +199,9 @@ def build_evaluator(
 
     Args:
         predict: ``predict(model, batch)`` gives the outputs.
-        losses, weights: as for training, evaluated at the point that ``clock`` has reached.
+        losses: ``losses(model, outputs, batch, progress)`` gives named terms; what `of_model` makes of a training's
+            losses runs the model again, so one that needs the outputs only is faster.
+        weights: as for training, taken at the point that ``clock`` has reached.
         clock: the trainer, for loss weights that are schedules.
     """
     precision, weights = precision or Precision(), weights or LossWeights()
@@ -208,11 +210,12 @@ def build_evaluator(
     def evaluate(engine: Engine, batch: Any) -> tuple[Any, Any]:
         batch = precision.place(batch)
         with torch.no_grad(), precision.autocast():
+            outputs = predict(model, batch)
             if losses is not None:
                 progress = progress_of((clock or engine).state, weights)
-                terms = losses(model, batch, progress)
+                terms = losses(model, outputs, batch, progress)
                 means.add({"loss": weights.total(terms, progress.weights), **_prefixed(terms)}, count_samples(batch))
-            return predict(model, batch), batch
+        return outputs, batch
 
     evaluator = Engine(evaluate)
     for name, metric in (metrics or {}).items():

@@ -73,7 +73,7 @@ def evaluate(
     from ignition.config import load_config
     from ignition.engine import build_evaluator
     from ignition.precision import Precision
-    from ignition.recipe import load_recipe, optional
+    from ignition.recipe import evaluation_losses, load_recipe, optional
 
     recipe_class = load_recipe(run.recipe_to_run())
     config = load_config(run.config_path, overrides=overrides, recipe_settings=recipe_class.Settings)
@@ -95,7 +95,7 @@ def evaluate(
             model,
             predict,
             metrics=recipe.metrics(),
-            losses=recipe.losses if predict == recipe.predict else None,
+            losses=evaluation_losses(recipe) if predict == recipe.predict else None,
             weights=assembly.loss_weights(config),
             precision=precision,
         )
@@ -118,7 +118,9 @@ def _draw_into(folder: Path, recipe: Any, evaluator: Any, count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot write pictures there: {error.strerror}") from error
-    Pictures(recipe.pictures, lambda name, image: save_image(image, folder / f"{name}.png"), count=count).attach(evaluator)
+    Pictures(recipe.pictures, lambda name, image: save_image(image, folder / f"{name}.png"), count=count).attach(
+        evaluator
+    )
 
 
 def checkpoint_path(run: RunFolder, which: str) -> Path:

@@ -30,7 +30,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run ended before its last epoch: ``status`` as in status.json (``stopped``, ``preempted``), and in words."""
+    """Why a run ended before its last epoch: ``status`` as in status.json (``stopped``, ``preempted``), and why."""
 
     status: str
     reason: str
@@ -45,8 +45,9 @@ def stop(engine: Engine, reason: str, status: str = "stopped") -> None:
     >>> engine.run([1, 2, 3]).iteration, engine.state.stop.reason
     (1, 'seen enough')
     """
-    if getattr(engine.state, "stop", None) is None:
-        engine.state.stop = Stop(status, reason)
+    state: Any = engine.state
+    if getattr(state, "stop", None) is None:
+        state.stop = Stop(status, reason)
     engine.terminate()
 
 
@@ -54,7 +55,7 @@ def register_step_events(engine: Engine) -> None:
     """Let ``engine`` fire `StepEvents`. Only who fires them calls this: our own step, or `watch`."""
     if not engine.has_registered_events(StepEvents.GRADIENTS_READY):
         engine.register_events(*StepEvents, event_to_attr=dict.fromkeys(StepEvents, "steps"))
-    engine.state.skip_step = False
+    engine.state.skip_step = False  # type: ignore[attr-defined]
 
 
 def watch(engine: Engine, optimizer: Optimizer) -> None:
@@ -93,11 +94,12 @@ class _StepStarting:
         self.engine = engine
 
     def __call__(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        state = self.engine.state
+        state: Any = self.engine.state
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         scale = getattr(optimizer, "grad_scale", None)
+        state.loss_scale = 1.0 if scale is None else float(scale)
         if scale is not None:
-            torch._foreach_mul_([p.grad for p in parameters], float(1.0 / scale))
+            torch._foreach_mul_([p.grad for p in parameters], 1.0 / state.loss_scale)
             optimizer.grad_scale = None  # type: ignore[attr-defined]
         state.steps += 1
         state.skip_step = False
@@ -114,5 +116,6 @@ class _StepEnded:
         self.engine = engine
 
     def __call__(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        skipped = self.engine.state.skip_step
+        state: Any = self.engine.state
+        skipped = state.skip_step
         self.engine.fire_event(StepEvents.STEP_SKIPPED if skipped else StepEvents.STEP_COMPLETED)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import nn
 
 Weight = float | Callable[[float], float]
 
@@ -25,6 +27,15 @@ class Progress:
     epoch: float = 0.0
     fraction: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
+
+
+Losses = Callable[[nn.Module, Any, Progress], dict[str, torch.Tensor]]
+LossesOf = Callable[[nn.Module, Any, Any, Progress], dict[str, torch.Tensor]]
+
+
+def of_model(losses: Losses) -> LossesOf:
+    """A training's ``losses(model, batch, progress)`` as an evaluation takes them, with the outputs passed over."""
+    return lambda model, outputs, batch, progress: losses(model, batch, progress)
 
 
 class LossError(ValueError):

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 
 class GroupRule(Protocol):
-    """Parameters whose name matches ``pattern`` (a regular expression, anywhere in it) get a rate or decay of their own."""
+    """Parameters in whose name ``pattern`` (a regular expression) is found get a rate or decay of their own."""
 
     pattern: str
     lr: float | None
@@ -59,7 +59,7 @@ def build_optimizer(
     if "fused" in known and devices <= {"cuda", "cpu"} and not ({"foreach", "fused", "capturable"} & options.keys()):
         options["fused"] = True
     try:
-        return cls(parameters, lr=lr, **options)
+        return cls(parameters, lr=lr, **options)  # type: ignore[call-arg]
     except (TypeError, ValueError) as error:
         raise ValueError(f"optimizer: {name} refuses its settings: {error}") from error
 

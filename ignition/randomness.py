@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of (seed, place in the run): nothing is replayed, so nothing can be replayed wrongly."""
+"""Random numbers as functions of seed and place in the run: nothing is replayed, so nothing is replayed wrongly."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ def mix(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators of torch (CPU), numpy and python within the block; afterwards they go on as if untouched."""
-    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+def seed_all(seed: int) -> None:
+    """Seed the generators of torch (CPU), numpy and python."""
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     random.seed(seed)
+
+
+@contextmanager
+def borrowed_generators() -> Iterator[None]:
+    """Within the block the generators of torch (CPU), numpy and python may be seeded; after it they go on as before."""
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import nn
 
 from ignition.config import Section
-from ignition.loss_terms import Progress
+from ignition.loss_terms import LossesOf, Progress, of_model
 
 __all__ = ["Field", "Progress", "Recipe", "RecipeError", "Section", "Splits", "load_recipe"]
 
@@ -49,7 +49,8 @@ class Recipe(Protocol):
     It is made as ``Recipe(settings, data)``: its own validated ``Settings`` and the config's ``data`` section.
     These are optional: ``augmentation()``, a module that takes and returns a batch on the device;
     ``collate(samples)``; ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1;
-    ``signals(batch, outputs)``, a dict of numbers to watch; ``baseline(splits)``, what a trivial predictor scores, by
+    ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave, which spares an evaluation the
+    second forward pass; ``signals(batch, outputs)``, a dict of numbers to watch; ``baseline(splits)``, what a trivial predictor scores, by
     metric; ``handlers(training)``, for handlers of the recipe's own.
     """
 
@@ -96,6 +97,14 @@ def load_recipe(path: str | Path) -> type[Recipe]:
         raise RecipeError("\n".join(problems))
     recipe.__recipe_file__ = str(path.resolve())  # type: ignore[attr-defined]
     return recipe
+
+
+def evaluation_losses(recipe: Recipe) -> LossesOf:
+    """The recipe's loss terms as an evaluation takes them: from the outputs where it can, else by the model."""
+    from_outputs = optional(recipe, "losses_from")
+    if from_outputs is None:
+        return of_model(recipe.losses)
+    return lambda model, outputs, batch, progress: from_outputs(outputs, batch, progress)
 
 
 def optional(recipe: Recipe, name: str) -> Callable[..., Any] | None:

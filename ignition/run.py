@@ -120,10 +120,9 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
     name = Path(config_path).stem if config_path else recipe
     found: tuple[str, bool] | None = None
     if distributed.rank() == 0:
-        place = arguments.output
+        place: str | Path | None = arguments.output
         if arguments.resume is not None:
-            newest = RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
-            place = place or newest
+            place = place or (RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume)
         if place is None:
             found = str(RunFolder.create("runs", recipe, name).path), True
         elif arguments.resume is not None and RunFolder.is_run(place):
@@ -131,7 +130,7 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
         else:
             found = str(RunFolder.create_at(place).path), True
     path, is_new = distributed.from_first(found)
-    return RunFolder.open(path) if distributed.rank() == 0 or is_new is None else RunFolder(Path(path)), is_new
+    return RunFolder(path), is_new
 
 
 def _config_of(run: RunFolder, asked: Config, arguments: argparse.Namespace, recipe_class: type[Recipe]) -> Config:

@@ -31,7 +31,7 @@ from ignition.handlers.tensorboard import TensorBoard
 from ignition.handlers.watched_numbers import WatchedNumbers
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
-from ignition.recipe import Recipe, optional
+from ignition.recipe import Recipe, evaluation_losses, optional
 from ignition.rundir import RunFolder
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Training:
             settings = config.schedule
             objects["plateau"] = Plateau(
                 self.learning_rate,
-                metric=_bare(settings.metric),
+                metric=settings.metric,
                 mode=settings.mode,
                 factor=settings.factor,
                 patience=settings.patience,
@@ -189,7 +189,7 @@ class Training:
         if config.early_stop is not None:
             stop = config.early_stop
             objects["early_stop"] = EarlyStopping(
-                _bare(stop.metric),
+                stop.metric,
                 stop.mode,
                 patience=stop.patience,
                 min_delta=stop.min_delta,
@@ -217,7 +217,7 @@ class Training:
                 f"{self.run.path}: an epoch of this run has {payload['epoch_length']} batches, and with this data and "
                 f"data.batch_size it would have {length}: go on with what it was started with, or start a new run"
             )
-        state = self.trainer.state
+        state: Any = self.trainer.state
         state.iteration, state.epoch_length = payload["iteration"], length
         state.epoch, state.steps = payload["iteration"] // length, self.learning_rate.steps
         state.max_epochs = self.config.trainer.epochs
@@ -255,6 +255,9 @@ class Training:
         except BadSample as error:
             self._save_if_whole()
             self._write_status(self.trainer, "failed", str(error))
+            raise
+        except KeyboardInterrupt:
+            self._write_status(self.trainer, "preempted", "interrupted at once: what came after the last save is lost")
             raise
         except BaseException as error:
             self._write_status(self.trainer, "failed", f"{type(error).__name__}: {error}")
@@ -296,7 +299,8 @@ class Training:
 
     def _save_if_whole(self) -> None:
         """Save where the run stands, unless it stands inside a group of accumulated gradients."""
-        if not self.trainer.state.group_open and self.trainer.state.iteration > 0:
+        state: Any = self.trainer.state
+        if not state.group_open and state.iteration > 0:
             self.checkpoint.save(self.trainer)
 
     # -------------------------------------------------------------------------------------------------- details
@@ -306,7 +310,7 @@ class Training:
             self.model,
             predict,
             metrics=self.recipe.metrics(),
-            losses=self.recipe.losses if with_losses else None,
+            losses=evaluation_losses(self.recipe) if with_losses else None,
             weights=self.weights,
             precision=self.precision,
             clock=self.trainer,
@@ -324,19 +328,19 @@ class Training:
         return epoch % self.config.trainer.evaluate_every == 0 or epoch == self.config.trainer.epochs
 
     def _epoch_save_due(self, engine: Engine, epoch: int) -> bool:
-        every = self.config.checkpoint.every_iterations
-        by_iteration = bool(every) and engine.state.iteration // every > (epoch - 1) * len(self.data.loader) // every
+        every, length = self.config.checkpoint.every_iterations, len(self.data.loader)
+        by_iteration = every is not None and epoch * length // every > (epoch * length - 1) // every
         return epoch % self.config.checkpoint.every_epochs == 0 or epoch == self.config.trainer.epochs or by_iteration
 
     def _iteration_save_due(self, engine: Engine, iteration: int) -> bool:
         """Not at an epoch's last batch: that save waits until the epoch's evaluation is in it."""
         every = self.config.checkpoint.every_iterations
-        return bool(every) and iteration % every == 0 and iteration % len(self.data.loader) != 0
+        return every is not None and iteration % every == 0 and iteration % len(self.data.loader) != 0
 
     def _tensorboard(self) -> TensorBoard | None:
         if not self.config.logging.tensorboard or distributed.rank() != 0:
             return None
-        return TensorBoard(self.run.path)
+        return TensorBoard(self.run.path, purge_step=self.trainer.state.iteration + 1)
 
     def _write_picture(self, name: str, image: torch.Tensor) -> None:
         save_image(image, self.run.picture(self.trainer.state.epoch, name))

@@ -8,7 +8,7 @@ from torch import nn
 
 from ignition.engine import build_evaluator, build_trainer
 from ignition.events import StepEvents
-from ignition.loss_terms import LossError, LossWeights
+from ignition.loss_terms import LossError, LossWeights, of_model
 from ignition.precision import Precision
 
 
@@ -49,9 +49,7 @@ def test_one_batch_a_step_equals_the_loop_by_hand_bit_for_bit():
 )
 def test_accumulation_weighs_every_sample_alike_and_flushes_the_last_group(sizes, groups):
     data, model, byhand = batches(sizes), linear(), linear()
-    trainer = build_trainer(
-        model, torch.optim.SGD(model.parameters(), lr=0.1), square_loss, accumulate=2, batch_size=4
-    )
+    trainer = build_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), square_loss, accumulate=2, batch_size=4)
     trainer.run(data, max_epochs=1)
     other = torch.optim.SGD(byhand.parameters(), lr=0.1)
     for group in groups:
@@ -172,7 +170,9 @@ def test_evaluation_averages_over_samples_and_restores_the_mode():
     model.train()
     data = batches([4, 1])
     metrics = {"mse": MeanSquaredError(output_transform=lambda output: (output[0], output[1]["y"]))}
-    evaluator = build_evaluator(model, lambda model, batch: model(batch["x"]), metrics=metrics, losses=square_loss)
+    evaluator = build_evaluator(
+        model, lambda model, batch: model(batch["x"]), metrics=metrics, losses=of_model(square_loss)
+    )
     evaluator.run(data)
     x, y = (torch.cat([batch[key] for batch in data]) for key in ("x", "y"))
     expected = float((model[0](x) - y).square().mean().detach())
@@ -195,7 +195,7 @@ def test_an_error_in_an_evaluation_comes_out_and_the_mode_comes_back():
 
 def test_a_new_evaluation_forgets_the_one_before():
     model = linear()
-    evaluator = build_evaluator(model, lambda model, batch: model(batch["x"]), losses=square_loss)
+    evaluator = build_evaluator(model, lambda model, batch: model(batch["x"]), losses=of_model(square_loss))
     first = evaluator.run(batches([4], seed=1)).metrics["loss"]
     evaluator.run(batches([4], seed=2))
     assert evaluator.run(batches([4], seed=1)).metrics["loss"] == first
@@ -208,3 +208,14 @@ def test_train_mode_is_on_in_every_epoch():
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: model.eval())
     trainer.run(batches([2]), max_epochs=2)
     assert modes == [True, True]
+
+
+def test_an_fp16_overflow_is_no_step_and_moves_no_schedule():
+    model, seen = linear(), []
+    precision = Precision("cpu", amp="fp16")  # begins with a scale of 65536, too large for these gradients
+    trainer = build_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), square_loss, precision=precision)
+    for event in (StepEvents.STEP_COMPLETED, StepEvents.STEP_SKIPPED):
+        trainer.add_event_handler(event, lambda engine, event=event: seen.append(event.value))
+    trainer.run([{"x": torch.full((2, 3), 8.0), "y": torch.full((2, 1), 90.0)}] * 2, max_epochs=1)
+    assert seen[0] == "step_skipped"
+    assert precision.loss_scale < 65536.0

@@ -72,7 +72,7 @@ def retell(error: ValidationError, root: Node, layout: Layout, prefix: Path = ()
         if not any(other[: len(path)] == path and other != path for other in paths):  # the deeper one says more
             said.append((path, _mismatch(path, phrases, root, layout)))
     misspelt = {(*path[:-1], message.split("'")[-2]) for path, message in said if "Did you mean" in message}
-    return said + [(path, _missing(path)) for path in missing if path not in misspelt]
+    return said + [_missing(path, root) for path in missing if path not in misspelt]
 
 
 def placed(complaint: Complaint, root: Node) -> Problem:
@@ -89,7 +89,7 @@ def not_finite(node: Node, path: Path = ()) -> Iterator[Complaint]:
     """NaN and infinities, wherever they stand: no setting may be one, whatever its type."""
     if isinstance(node.value, float) and not math.isfinite(node.value):
         yield path, f"{dotted(path)}: expected a finite number, found {node.value}"
-    for key in node.keys():
+    for key in node.steps():
         step = node.child(key)
         if step is not None:
             yield from not_finite(step, (*path, key))
@@ -99,7 +99,7 @@ def found(value: Any) -> str:
     """A value as an error names it.
 
     >>> found("fast"), found(True), found(None), found([1])
-    ("text 'fast'", 'true', 'nothing (null)', 'a list')
+    ("text 'fast'", 'true', 'nothing (null)', 'a list of 1')
     """
     if value is None:
         return "nothing (null)"
@@ -108,7 +108,7 @@ def found(value: Any) -> str:
     if isinstance(value, str):
         return f"text '{value if len(value) <= 60 else value[:57] + '...'}'"
     if isinstance(value, (list, dict)):
-        return "a list" if isinstance(value, list) else "a section"
+        return f"a list of {len(value)}" if isinstance(value, list) else "a section"
     return repr(value)
 
 
@@ -124,11 +124,12 @@ def _path(root: Node, prefix: Path, location: tuple[str | int, ...], *, missing:
     return path
 
 
-def _missing(path: Path) -> str:
+def _missing(path: Path, root: Node) -> Complaint:
     if isinstance(path[-1], int):
-        return f"{dotted(path[:-1])}: expected at least {path[-1] + 1} items"
+        items = path[:-1]
+        return items, f"{dotted(items)}: expected more items, found {found(root.nearest(items).value)}"
     inside = f" in section '{dotted(path[:-1])}'" if path[:-1] else ""
-    return f"key '{path[-1]}' is missing{inside}"
+    return path, f"key '{path[-1]}' is missing{inside}"
 
 
 def _bad_kind(path: Path, root: Node, layout: Layout) -> Iterator[tuple[Path, str]]:
@@ -150,7 +151,12 @@ def _expectation(kind: str, context: Mapping[str, Any], message: str) -> str:
         return message
     if kind not in EXPECTED:
         return message.removeprefix("Input should be ").removeprefix("Value should be ")
-    return EXPECTED[kind].format(**context)
+    return EXPECTED[kind].format(**{key: _short(limit) for key, limit in context.items()})
+
+
+def _short(limit: Any) -> Any:
+    """A limit of 0.0 is written 0."""
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
 
 
 def _mismatch(path: Path, phrases: list[str], root: Node, layout: Layout, choices: list[str] | None = None) -> str:
@@ -172,16 +178,16 @@ def _advice(value: Any, phrases: list[str], choices: list[str], path: Path, layo
         if "true or false" in wants and value.lower() in ("yes", "no", "on", "off"):
             return f"; write {'true' if value.lower() in ('yes', 'on') else 'false'}"
         bare = value.strip().replace("_", "")
-        if (
-            "number" in wants
-            and len(bare) < 30
-            and isinstance(read_scalar(bare), (int, float))
-            and bare[0] not in "tTfF"
-        ):
+        if "number" in wants and _is_number(bare):
             return f"; write {bare}, without {'_' if '_' in value else 'quotes'}"
     if isinstance(value, float) and "whole" in wants and value.is_integer():
         return f"; write {int(value)}"
     return ""
+
+
+def _is_number(word: str) -> bool:
+    value = read_scalar(word) if len(word) < 30 else None
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _one_of(words: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from ignition.config.node import Path
 from ignition.config.section import BelongsTo, Section, Whole
 
+DEEPEST = 8  # levels of sections that are looked at; a recipe's may contain themselves
 ANY = "*"  # in a path: any key of a mapping, any index of a list
 
 
@@ -21,7 +22,7 @@ class Slot:
 
     path: Path
     classes: tuple[type[Section], ...]
-    chooser: str | Callable[[Any], str] | None = None
+    chooser: str | Callable[[Any], Hashable] | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -32,7 +33,7 @@ class Slot:
         """The classes by the word that chooses them, where a key does."""
         if not isinstance(self.chooser, str):
             return {}
-        return {cls.model_fields[self.chooser].default: cls for cls in self.classes}
+        return {word: cls for cls in self.classes for word in get_args(cls.model_fields[self.chooser].annotation)}
 
     def belongings(self) -> Iterator[tuple[str, str, Any]]:
         """Keys marked as belonging to another one: key, the other, the other's default."""
@@ -78,6 +79,8 @@ def fields_by_key(cls: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def _slots(path: Path, cls: type[Section]) -> Iterator[tuple[Path, Slot]]:
     yield path, Slot(path, (cls,))
+    if len(path) >= DEEPEST:
+        return
     for key, info in fields_by_key(cls).items():
         yield from _slots_of_type((*path, key), info.annotation, (*info.metadata, info))
 
@@ -115,11 +118,11 @@ def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
-def _chooser(marks: tuple[Any, ...]) -> str | Callable[[Any], str] | None:
+def _chooser(marks: tuple[Any, ...]) -> str | Callable[[Any], Hashable] | None:
     for mark in marks:
         found = mark.discriminator if isinstance(mark, (FieldInfo, Discriminator)) else None
         if isinstance(found, Discriminator):
             found = found.discriminator
         if found is not None:
-            return found  # type: ignore[no-any-return]
+            return found
     return None

@@ -30,7 +30,7 @@ class Node:
             return self.value[key]
         return None
 
-    def keys(self) -> Iterable[str | int]:
+    def steps(self) -> Iterable[str | int]:
         """The keys of a mapping, the indices of a list; a scalar has none."""
         if isinstance(self.value, (dict, list)):
             return list(self.value) if isinstance(self.value, dict) else range(len(self.value))

@@ -44,8 +44,9 @@ class Problem:
         return cls(place.file, place.line, place.column, message)
 
     def __str__(self) -> str:
-        message = " ".join(self.message.split("\n"))  # one problem, one line, whatever the text quoted in it
-        return f"{Place(self.file, self.line, self.column)}: {message}"
+        text = f"{Place(self.file, self.line, self.column)}: {self.message}"
+        # one problem, one line, whatever is quoted in it
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class ConfigError(ValueError):

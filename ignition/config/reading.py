@@ -82,7 +82,8 @@ def _read(text: str, file: str) -> Document:
             loader.dispose()
         root = Node(None, Place(file, 1, 1)) if node is None else reader.node(node, _place(file, node.start_mark))
     except _Refused as refusal:
-        return _unread(*refusal.args, problems=reader.problems)
+        place, message = refusal.args
+        return _unread(place, message, problems=reader.problems)
     except yaml.YAMLError as error:
         place, message = _syntax_error(error, text, file)
         return _unread(place, message, problems=reader.problems)
@@ -181,7 +182,7 @@ class _NodeReader:
     def text(self, text: str, place: Place) -> str:
         """Text, which must be made of characters: escapes can spell halves of some."""
         if any("\ud800" <= character <= "\udfff" for character in text):
-            self.complain(place, f"{ascii(text)} is not text: it holds half a character")
+            self.complain(place, f"{text!a} is not text: it holds half a character")
             return ""
         return text
 

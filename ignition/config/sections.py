@@ -16,31 +16,31 @@ from ignition.config.writing import to_yaml
 class Source(Section):
     """Where the samples of one split come from."""
 
-    name: str = Field("procedural", min_length=1, description="a data set that the recipe knows")
+    name: str = Field(default="procedural", min_length=1, description="a data set that the recipe knows")
     root: Annotated[str | None, BelongsTo("name")] = Field(
-        None, description="its folder, relative to the working directory"
+        default=None, description="its folder, relative to the working directory"
     )
 
 
 class Data(Section):
     """Data sets and batches."""
 
-    batch_size: int = Field(8, ge=1, description="samples of a training batch, over all processes")
+    batch_size: int = Field(default=8, ge=1, description="samples of a training batch, over all processes")
     eval_batch_size: int | None = Field(
-        None, ge=1, description="samples of an evaluation batch of one process; null: as in training"
+        default=None, ge=1, description="samples of an evaluation batch of one process; null: as in training"
     )
-    workers: int = Field(0, ge=0, description="loader processes for each process that trains; 0: none")
+    workers: int = Field(default=0, ge=0, description="loader processes for each process that trains; 0: none")
     train: Source = Field(default_factory=Source, description="what is trained on")
     val: Source = Field(default_factory=Source, description="what is evaluated during training")
-    test: Source | None = Field(None, description="what is evaluated at the end")
+    test: Source | None = Field(default=None, description="what is evaluated at the end")
 
 
 class ParameterGroup(Section):
     """Parameters with a learning rate or weight decay of their own; the first pattern found in a name wins."""
 
     pattern: str = Field(min_length=1, description="regular expression, sought anywhere in the parameter's name")
-    lr: float | None = Field(None, gt=0, description="their learning rate; null: `optimizer.lr`")
-    weight_decay: float | None = Field(None, ge=0, description="their decay; null: `optimizer.weight_decay`")
+    lr: float | None = Field(default=None, gt=0, description="their learning rate; null: `optimizer.lr`")
+    weight_decay: float | None = Field(default=None, ge=0, description="their decay; null: `optimizer.weight_decay`")
 
     @field_validator("pattern")
     @classmethod
@@ -55,13 +55,13 @@ class ParameterGroup(Section):
 class Optimizer(Section):
     """The optimizer."""
 
-    name: str = Field("AdamW", min_length=1, description="a class of `torch.optim`")
-    lr: float = Field(1e-3, gt=0, description="learning rate; the highest one of a schedule")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    name: str = Field(default="AdamW", min_length=1, description="a class of `torch.optim`")
+    lr: float = Field(default=1e-3, gt=0, description="learning rate; the highest one of a schedule")
+    weight_decay: float = Field(default=0.0, ge=0, description="weight decay")
     options: Annotated[dict[str, Any], BelongsTo("name")] = Field(
         default_factory=dict, description="further arguments of the class, such as `betas` or `momentum`"
     )
-    decay_norms: bool = Field(False, description="decay biases and normalisation layers as well")
+    decay_norms: bool = Field(default=False, description="decay biases and normalisation layers as well")
     groups: list[ParameterGroup] = Field(default_factory=list, description="parameters that are treated differently")
 
 
@@ -75,7 +75,7 @@ class NormClipping(Section):
     """All gradients are scaled together so that their norm stays within a limit."""
 
     kind: Literal["norm"] = "norm"
-    max_norm: float = Field(1.0, gt=0, description="the largest norm of all gradients together")
+    max_norm: float = Field(default=1.0, gt=0, description="the largest norm of all gradients together")
 
 
 class ValueClipping(Section):
@@ -93,18 +93,18 @@ Clip = Annotated[
 class Trainer(Section):
     """The training loop."""
 
-    epochs: int = Field(10, ge=1, description="passes over the training data")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="every random choice of the run follows from it")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up for one optimizer step")
-    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
-    compile: bool = Field(False, description="`torch.compile` the model")
-    channels_last: bool = Field(False, description="memory layout of images; faster on most GPUs")
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, ...")
+    epochs: int = Field(default=10, ge=1, description="passes over the training data")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="every random choice of the run follows from it")
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added up for one optimizer step")
+    amp: Literal["off", "bf16", "fp16"] = Field(default="off", description="mixed precision")
+    compile: bool = Field(default=False, description="`torch.compile` the model")
+    channels_last: bool = Field(default=False, description="memory layout of images; faster on most GPUs")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, ...")
     evaluate_every: int = Field(
-        1, ge=1, description="epochs from one evaluation to the next; the last one always has one"
+        default=1, ge=1, description="epochs from one evaluation to the next; the last one always has one"
     )
-    evaluate_first: bool = Field(False, description="evaluate before the first step")
-    threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides")
+    evaluate_first: bool = Field(default=False, description="evaluate before the first step")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: torch decides")
 
     @field_validator("device")
     @classmethod
@@ -117,40 +117,44 @@ class Trainer(Section):
 class EarlyStop(Section):
     """Stop once a metric has not improved for a while."""
 
-    metric: str = Field("val/loss", min_length=1, description="the metric to watch")
-    mode: Mode = Field("min", description="whether lower or higher is better")
-    patience: int = Field(10, ge=1, description="evaluations without improvement that are waited for")
-    min_delta: float = Field(0.0, ge=0, description="how much better counts as better")
-    relative: bool = Field(False, description="`min_delta` is a share of the best value")
-    start_epoch: int = Field(0, ge=0, description="epochs before which nothing is counted")
+    metric: str = Field(default="val/loss", min_length=1, description="the metric to watch")
+    mode: Mode = Field(default="min", description="whether lower or higher is better")
+    patience: int = Field(default=10, ge=1, description="evaluations without improvement that are waited for")
+    min_delta: float = Field(default=0.0, ge=0, description="how much better counts as better")
+    relative: bool = Field(default=False, description="`min_delta` is a share of the best value")
+    start_epoch: int = Field(default=0, ge=0, description="epochs before which nothing is counted")
 
 
 class Checkpoints(Section):
     """What is saved, and when."""
 
     every_iterations: int | None = Field(
-        None, ge=1, description="batches from one save to the next; null: never within an epoch"
+        default=None, ge=1, description="batches from one save to the next; null: never within an epoch"
     )
-    every_epochs: int = Field(1, ge=1, description="epochs from one save to the next; the last one always has one")
-    keep: int = Field(2, ge=2, description="how many are kept beside the best one; the newest may be in the writing")
-    metric: str = Field("val/loss", min_length=1, description="the metric that chooses the best one")
-    mode: Mode = Field("min", description="whether lower or higher is better")
+    every_epochs: int = Field(
+        default=1, ge=1, description="epochs from one save to the next; the last one always has one"
+    )
+    keep: int = Field(
+        default=2, ge=2, description="how many are kept beside the best one; the newest may be in the writing"
+    )
+    metric: str = Field(default="val/loss", min_length=1, description="the metric that chooses the best one")
+    mode: Mode = Field(default="min", description="whether lower or higher is better")
 
 
 class Stability(Section):
     """What a step with a loss or gradient that is not finite leads to."""
 
-    policy: Literal["skip", "stop"] = Field("skip", description="leave the step out, or stop at once")
-    max_skips: int = Field(10, ge=0, description="steps left out in a row before the run counts as diverged")
+    policy: Literal["skip", "stop"] = Field(default="skip", description="leave the step out, or stop at once")
+    max_skips: int = Field(default=10, ge=0, description="steps left out in a row before the run counts as diverged")
 
 
 class Logging(Section):
     """What is written while a run goes on."""
 
-    every: int = Field(50, ge=1, description="batches from one row to the next")
-    tensorboard: bool = Field(True, description="write TensorBoard files as well")
-    progress: bool = Field(True, description="show a progress line in the terminal")
-    pictures: int = Field(4, ge=0, description="pictures drawn at each evaluation")
+    every: int = Field(default=50, ge=1, description="batches from one row to the next")
+    tensorboard: bool = Field(default=True, description="write TensorBoard files as well")
+    progress: bool = Field(default=True, description="show a progress line in the terminal")
+    pictures: int = Field(default=4, ge=0, description="pictures drawn at each evaluation")
 
 
 def _is_recipe(value: Any) -> Any:
@@ -162,8 +166,10 @@ def _is_recipe(value: Any) -> Any:
 class Config(Section):
     """All settings of a run."""
 
-    task: str | None = Field(None, description="the recipe's name, such as `depth`; another recipe refuses this config")
-    hypothesis: str = Field("", description="what this experiment tests, in words")
+    task: str | None = Field(
+        default=None, description="the recipe's name, such as `depth`; another recipe refuses this config"
+    )
+    hypothesis: str = Field(default="", description="what this experiment tests, in words")
     recipe: Annotated[Any, BeforeValidator(_is_recipe)] = Field(
         default_factory=dict, description="the recipe's own settings; see its class `Settings`"
     )
@@ -176,7 +182,7 @@ class Config(Section):
     schedule: Schedule = Field(default_factory=ConstantRate, description="the learning rate over the run, by `name`")
     clip: Clip = Field(default_factory=NoClipping, description="limits of the gradients, by `kind`")
     trainer: Trainer = Field(default_factory=Trainer)
-    early_stop: EarlyStop | None = Field(None)
+    early_stop: EarlyStop | None = Field(default=None)
     checkpoint: Checkpoints = Field(default_factory=Checkpoints)
     stability: Stability = Field(default_factory=Stability)
     logging: Logging = Field(default_factory=Logging)
@@ -185,7 +191,9 @@ class Config(Section):
     @classmethod
     def _null_is_default(cls, value: Any) -> Any:
         """A section that is null, or left empty in YAML, takes its defaults: `early_stop` is off, and so on."""
-        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, as a YAML file would hold them."""

@@ -49,8 +49,8 @@ class Ramp(Section):
     from_: float = Field(alias="from", description="the number before and at `start`")
     to: float = Field(description="the number `epochs` later, and from then on")
     epochs: float = Field(gt=0, description="how long the change takes")
-    start: float = Field(0.0, ge=0, description="epochs done when the change begins")
-    shape: Literal["linear", "cosine"] = Field("linear", description="a straight line, or half a cosine")
+    start: float = Field(default=0.0, ge=0, description="epochs done when the change begins")
+    shape: Literal["linear", "cosine"] = Field(default="linear", description="a straight line, or half a cosine")
 
     @property
     def constant(self) -> bool:

@@ -9,6 +9,8 @@ import yaml
 
 from ignition.config.scalars import BOOLEAN, FLOAT, INTEGER, NULL
 
+BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes text that either version would take for something else; writes 1e-05 as 1.0e-05."""
@@ -26,7 +28,14 @@ def _list(dumper: _Dumper, items: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=on_one_line)
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.Node:
+    """Text of several lines with its breaks escaped: unescaped, some of the rarer ones would be read as spaces."""
+    style = '"' if BREAKS.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
 _Dumper.add_representer(list, _list)
+_Dumper.add_representer(str, _text)
 for _kind, _words in (("null", NULL), ("bool", BOOLEAN), ("int", INTEGER), ("float", FLOAT)):
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_words.pattern})\Z"), None)
 

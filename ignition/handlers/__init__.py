@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from ignition.handlers.learning_rate import LearningRate, Plateau
     from ignition.handlers.metrics_log import MetricsLog
     from ignition.handlers.non_finite import NonFiniteSteps
+    from ignition.handlers.pictures import Pictures
     from ignition.handlers.progress import Progress
+    from ignition.handlers.random_state import RandomState
     from ignition.handlers.schedules import Constant, Cosine, OneCycle, Warmup, simulate
     from ignition.handlers.signals import Signals
     from ignition.handlers.tensorboard import TensorBoard
+    from ignition.handlers.watched_numbers import WatchedNumbers
 
 # Where each name lives. Loading them all would cost every import what only one of them needs (TensorBoard: 0.8 s).
 _MODULES = {
@@ -29,11 +32,14 @@ _MODULES = {
     "MetricsLog": "metrics_log",
     "NonFiniteSteps": "non_finite",
     "OneCycle": "schedules",
+    "Pictures": "pictures",
     "Plateau": "learning_rate",
     "Progress": "progress",
+    "RandomState": "random_state",
     "Signals": "signals",
     "TensorBoard": "tensorboard",
     "Warmup": "schedules",
+    "WatchedNumbers": "watched_numbers",
     "better": "improvement",
     "simulate": "schedules",
 }
@@ -48,11 +54,14 @@ __all__ = [
     "MetricsLog",
     "NonFiniteSteps",
     "OneCycle",
+    "Pictures",
     "Plateau",
     "Progress",
+    "RandomState",
     "Signals",
     "TensorBoard",
     "Warmup",
+    "WatchedNumbers",
     "better",
     "simulate",
 ]

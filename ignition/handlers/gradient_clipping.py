@@ -53,8 +53,9 @@ class GradientClipping:
         engine.add_event_handler(event, self, optimizer)
 
     def __call__(self, engine: Engine, optimizer: Optimizer) -> None:
-        engine.state.gradient_norm = self.clip(p for group in optimizer.param_groups for p in group["params"])
-        engine.state.gradient_norm_step = engine.state.steps
+        state: Any = engine.state
+        state.gradient_norm = self.clip(p for group in optimizer.param_groups for p in group["params"])
+        state.gradient_norm_step = state.steps  # who judges the norm can tell whether it is this step's
 
     @torch.no_grad()
     def clip(self, parameters: Iterable[nn.Parameter]) -> torch.Tensor:
@@ -62,18 +63,26 @@ class GradientClipping:
         parameters = [parameter for parameter in parameters if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters]
         norm = get_total_norm(gradients)  # type: ignore[arg-type]
-        if self.max_norm is not None:
-            # To torch a norm of 0 means "leave them", which is what is wanted of gradients that are not finite.
-            finite = norm.nan_to_num(nan=0.0, posinf=0.0)
-            clip_grads_with_norm_(parameters, self.max_norm, finite)
-            self._clipped = self._clipped + (finite > self.max_norm).long()
-        elif self.max_value is not None:
-            largest = get_total_norm(gradients, math.inf)  # type: ignore[arg-type]
-            limit = torch.where(norm.isfinite(), self.max_value, math.inf)
-            for gradient in gradients:
-                gradient.clamp_(-limit.to(gradient), limit.to(gradient))  # type: ignore[union-attr]
-            self._clipped = self._clipped + (largest > limit).long()
+        limit = self.max_norm or self.max_value
+        if limit is None:
+            return norm
+        size = norm if self.max_norm else get_total_norm(gradients, math.inf)  # type: ignore[arg-type]
+        # Where the size is known already, most steps end here. To ask another device would be to wait for it.
+        if size.device.type != "cpu" or limit < float(size) < math.inf:
+            self._cut(parameters, size, limit)
         return norm
+
+    def _cut(self, parameters: list[nn.Parameter], size: torch.Tensor, limit: float) -> None:
+        """Bring gradients of this size down to the limit, if they are finite and above it, without waiting for it."""
+        finite = size.nan_to_num(nan=0.0, posinf=0.0)
+        self._clipped = self._clipped + (finite > limit).long()
+        if self.max_norm:
+            clip_grads_with_norm_(parameters, limit, finite)  # a norm of 0 means to leave them
+            return
+        bound = torch.where(size.isfinite(), limit, math.inf)
+        for parameter in parameters:
+            gradient: Any = parameter.grad
+            gradient.clamp_(-bound.to(gradient), bound.to(gradient))
 
     def state_dict(self) -> dict[str, int]:
         """How often it has clipped."""

@@ -64,7 +64,7 @@ class MetricsLog:
         evaluator.add_event_handler(Events.COMPLETED, lambda engine: self.write_evaluation(engine, trainer, tag))
 
     def __call__(self, engine: Engine) -> None:
-        state = engine.state
+        state: Any = engine.state
         output = state.output
         loss = getattr(output, "loss", output)
         terms: Mapping[str, torch.Tensor] = getattr(output, "terms", {})
@@ -114,7 +114,9 @@ class MetricsLog:
     def write_evaluation(self, evaluator: Engine, trainer: Engine, tag: str) -> None:
         """Write the metrics of an evaluation that is done."""
         self.flush()
-        numbers = {f"{tag}/{name}": float(value) for name, value in evaluator.state.metrics.items() if _is_number(value)}
+        numbers = {
+            f"{tag}/{name}": float(value) for name, value in evaluator.state.metrics.items() if _is_number(value)
+        }
         self.write({"iteration": trainer.state.iteration, "epoch": trainer.state.epoch, **numbers})
 
     def write(self, row: Row) -> None:

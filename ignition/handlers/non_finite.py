@@ -56,15 +56,26 @@ class NonFiniteSteps:
         engine.add_event_handler(event, self, optimizer)
 
     def __call__(self, engine: Engine, optimizer: Optimizer) -> None:
-        state = engine.state
+        state: Any = engine.state
         if getattr(state, "gradient_norm_step", None) != state.steps:  # nobody has measured this step's gradients yet
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             state.gradient_norm, state.gradient_norm_step = get_total_norm(gradients), state.steps
-        if self.update(state.gradient_norm, getattr(state, "loss", None), iteration=state.iteration):
+        scaled = getattr(state, "loss_scale", 1.0) > 1.0
+        if self.update(state.gradient_norm, getattr(state, "loss", None), iteration=state.iteration, scaled=scaled):
             state.skip_step = True
 
-    def update(self, norm: torch.Tensor, loss: torch.Tensor | float | None = None, *, iteration: int = 0) -> bool:
+    def update(
+        self,
+        norm: torch.Tensor,
+        loss: torch.Tensor | float | None = None,
+        *,
+        iteration: int = 0,
+        scaled: bool = False,
+    ) -> bool:
         """Whether to leave out the step with this gradient norm and loss, both 0-dim. The core, for any loop.
+
+        With ``scaled`` losses (fp16) a gradient that alone is not finite is how the scaler finds its scale: the step is
+        left out, and does not count as trouble.
 
         Raises:
             Diverged: the policy is ``stop``, or too many steps in a row had to be left out.
@@ -76,13 +87,16 @@ class NonFiniteSteps:
             self.in_row = 0
             return False
         self.skipped += 1
+        if scaled and agreed == _GRADIENT:
+            return True
         self.in_row += 1
         if self.policy == "stop" or self.in_row > self.max_skips:
             here = "" if fault else "on another process; here "
+            told = "" if loss is None else f"loss {loss_value:.6g}, "
             row = "" if self.in_row == 1 else f", the last of {self.in_row} steps in a row"
             raise Diverged(
                 f"{_WORDS[agreed]} not finite at iteration {iteration}{row} "
-                f"({here}loss {loss_value:.6g}, gradient norm {norm_value:.6g}); the step was not taken"
+                f"({here}{told}gradient norm {norm_value:.6g}); the step was not taken"
             )
         return True
 
@@ -99,7 +113,8 @@ def _read(norm: torch.Tensor, loss: torch.Tensor | float | None) -> tuple[float,
     """Both as numbers, with one transfer from the device. No loss counts as a finite one."""
     if not isinstance(loss, torch.Tensor):
         return float(norm), 0.0 if loss is None else float(loss)
+    loss = loss.detach()
     if norm.device.type == "cpu" and loss.device.type == "cpu":
         return float(norm), float(loss)
-    norm_value, loss_value = torch.stack((norm.float(), loss.detach().to(norm.device).float().reshape(()))).tolist()
+    norm_value, loss_value = torch.stack((norm.float(), loss.to(norm.device).float().reshape(()))).tolist()
     return norm_value, loss_value

@@ -41,7 +41,8 @@ class Pictures:
     def __call__(self, engine: Engine) -> None:
         if len(self._names) >= self.count or self._failed or distributed.rank() != 0:
             return
-        outputs, batch = engine.state.output
+        output: Any = engine.state.output
+        outputs, batch = output
         try:
             for name, image in self.draw(batch, outputs).items():
                 if len(self._names) < self.count:

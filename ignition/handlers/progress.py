@@ -7,7 +7,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 from ignition import distributed
@@ -109,7 +110,7 @@ class Progress:
         return " · ".join([*parts, self._speed(engine)])
 
     def _speed(self, engine: Engine) -> str:
-        """Iterations a second since the start of this process, evaluations included, and what that means for the rest."""
+        """Iterations a second since this process began, evaluations included, and what that means for the rest."""
         done = engine.state.iteration - self._first
         seconds = time.monotonic() - self._began
         if done <= 0 or seconds <= 0:

@@ -38,7 +38,8 @@ class WatchedNumbers:
         self._sums, self._samples = {}, 0
 
     def __call__(self, engine: Engine) -> None:
-        outputs, batch = engine.state.output
+        output: Any = engine.state.output
+        outputs, batch = output
         samples = count_samples(batch)
         with torch.no_grad():
             for name, value in self.measure(batch, outputs).items():

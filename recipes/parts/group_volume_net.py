@@ -130,18 +130,19 @@ class Hourglass(nn.Module):
 
     def __init__(self, width: int, *, dropout: float):
         super().__init__()
-        self.half = nn.Sequential(_conv3d(width, 2 * width, stride=2), _conv3d(2 * width, 2 * width))
-        self.quarter = nn.Sequential(_conv3d(2 * width, 2 * width, stride=2), _conv3d(2 * width, 2 * width))
+        self.down_half = nn.Sequential(_conv3d(width, 2 * width, stride=2), _conv3d(2 * width, 2 * width))
+        self.down_quarter = nn.Sequential(_conv3d(2 * width, 2 * width, stride=2), _conv3d(2 * width, 2 * width))
         self.dropout = nn.Dropout3d(dropout)
         self.up_half = _conv3d_up(2 * width, 2 * width)
         self.up_full = _conv3d_up(2 * width, width)
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         """``volume`` [B,width,D,H,W] refined; D, H and W are multiples of 4."""
-        half = self.half(volume)
-        quarter = self.dropout(self.quarter(half))
+        half = self.down_half(volume)
+        quarter = self.dropout(self.down_quarter(half))
         half = F.relu(self.up_half(quarter) + half)
-        return F.relu(self.up_full(half) + volume)
+        refined: torch.Tensor = F.relu(self.up_full(half) + volume)
+        return refined
 
 
 def _resized(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

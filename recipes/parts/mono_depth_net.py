@@ -39,12 +39,10 @@ class MonoDepthNet(nn.Module):
                 DecoderBlock(64, half, 32, dropout=dropout),
             ]
         )
-        self.head = nn.Sequential(
-            nn.Conv2d(32, 16, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(16, 1, 3, padding=1)
-        )
-        last = self.head[-1]
+        last = nn.Conv2d(16, 1, 3, padding=1)
         nn.init.normal_(last.weight, std=0.01)
-        nn.init.constant_(last.bias, math.log(initial / (max_disparity - initial)))
+        nn.init.constant_(last.bias, math.log(initial / (max_disparity - initial)))  # type: ignore[arg-type]
+        self.head = nn.Sequential(nn.Conv2d(32, 16, 3, padding=1), nn.ReLU(inplace=True), last)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor | None = None) -> list[torch.Tensor]:
         """One disparity [B,1,H,W], px, for ``left`` [B,3,H,W] in 0..1; ``right`` is not looked at."""

@@ -54,11 +54,11 @@ class LoadReport:
 def load_matching(model: nn.Module, source: Mapping[str, torch.Tensor] | str | Path, *, prefix: str = "") -> LoadReport:
     """Load into ``model``, in place, every tensor of ``source`` that has its name and shape.
 
-    ``module.`` and ``_orig_mod.``, which wrappers for many processes and for compilation put before names, do not count.
+    ``module.`` and ``_orig_mod.``, which wrappers for many processes and for compilation add to names, do not count.
 
     Args:
-        source: a state dict, or a file of one: ``.pt``/``.pth`` with the state dict itself or a checkpoint that keeps
-            it under "model", or ``.safetensors``. Files are opened as tensors only, so that none can run code.
+        source: a state dict, or a checkpoint that keeps one under "model" or "state_dict", or a ``.pt``, ``.pth`` or
+            ``.safetensors`` file of one. Files are opened as tensors only, so that none can run code.
         prefix: only names that begin with it are looked at, and it is taken off: "encoder." loads the encoder of a
             saved model into an encoder.
 
@@ -72,7 +72,7 @@ def load_matching(model: nn.Module, source: Mapping[str, torch.Tensor] | str | P
       another shape, left as they were (1): bias (1,) here, (3,) in the file
     """
     origin = "state dict" if isinstance(source, Mapping) else str(source)
-    state = source if isinstance(source, Mapping) else read_state_dict(source)
+    state = _named_tensors(source, origin) if isinstance(source, Mapping) else read_state_dict(source)
     prefix = _plain(prefix)
     offered = {
         _plain(name).removeprefix(prefix): value for name, value in state.items() if _plain(name).startswith(prefix)
@@ -87,7 +87,7 @@ def load_matching(model: nn.Module, source: Mapping[str, torch.Tensor] | str | P
         else:
             chosen[name] = offered[plain]
     if not any(value.ndim for value in chosen.values()):  # counters alone (0-dim) are no weights
-        theirs = state if not offered else offered
+        theirs = offered or state
         raise ValueError(
             f"{origin}: nothing in it fits the model. The model's tensors: {_described(dict(own.values()))}. "
             f"In the file: {_described(theirs)}. Is it of another model, or is `prefix` ({prefix!r}) wrong?"
@@ -106,16 +106,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in NESTED if isinstance(content.get(key), Mapping)), content)
-    tensors = {}
-    if isinstance(content, Mapping):
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        held = f"a dict of {_some(list(map(str, content)))}" if isinstance(content, Mapping) else type(content).__name__
-        raise ValueError(f"{path}: holds no tensors by name but {held}; save `model.state_dict()`")
-    return tensors
+    return _named_tensors(_read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path), str(path))
 
 
 def freeze(module: nn.Module) -> None:
@@ -153,16 +144,28 @@ def _read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: refused, because it is no file of plain tensors: opening it could run code. Where you trust it, "
-            f"save its `state_dict()` anew and use that file. ({str(error).splitlines()[0]})"
+            f"save its `state_dict()` anew and use that file. ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read, perhaps cut short: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read, perhaps cut short: {_first_line(error)}") from error
 
 
 def _read_safetensors(path: Path) -> Any:
     if load_safetensors is None:
         raise ValueError(f"{path}: reading it needs the package safetensors: pip install safetensors")
     return load_safetensors(path)
+
+
+def _named_tensors(content: Any, origin: str) -> dict[str, torch.Tensor]:
+    """The state dict that ``content`` is or holds."""
+    tensors = {}
+    if isinstance(content, Mapping):
+        state = next((content[key] for key in NESTED if isinstance(content.get(key), Mapping)), content)
+        tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        held = f"a dict of {_some(map(str, content))}" if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"{origin}: holds no tensors by name but {held}; save `model.state_dict()`")
+    return tensors
 
 
 def _plain(name: str) -> str:
@@ -180,3 +183,7 @@ def _described(tensors: Mapping[str, torch.Tensor]) -> str:
 def _some(names: Iterable[str], *, count: int = 4, separator: str = ", ") -> str:
     names = list(names)
     return separator.join(names[:count]) + (f"{separator}..." if len(names) > count else "")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

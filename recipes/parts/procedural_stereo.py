@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from recipes.parts.texture_bank import TILE, TILES, sample_textures
+from recipes.parts.texture_bank import TILE, TILES, sample_textures, tile_corner
 
 _SHAPES = ("ellipse", "box", "taper", "ring", "slats", "bar", "wave")
+_UNIT = np.linspace(-1, 1, 9)
 
 
 class Sheet(NamedTuple):
@@ -111,22 +112,30 @@ def render_pair(sheets: list[Sheet], size: tuple[int, int], *, vertical_shift: f
         vertical_shift: px; the right image shows row y + shift in its row y.
     """
     height, width = size
-    disparity, owner, _ = _rasterise(sheets, size, 0.0, right=False)
+    disparity, owner, x = _rasterise(sheets, size, 0.0, right=False)
     right_disparity, right_owner, right_x = _rasterise(sheets, size, vertical_shift, right=True)
-    x = np.broadcast_to(np.arange(width, dtype=np.float32), size)
-    y = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], size)
-    paint = np.stack([sheet.paint for sheet in sheets]).astype(np.float32)
-    place = x - disparity
-    column = np.clip(np.rint(place), 0, width - 1).astype(np.int64)
-    rows = np.arange(height)[:, None]
-    same = (right_owner[rows, column] == owner) | (np.abs(right_disparity[rows, column] - disparity) < 0.5)
+    y = np.arange(size[0], dtype=np.float32)[:, None]
     return {
-        "left": _paint(paint, owner, x, y),
-        "right": _paint(paint, right_owner, right_x, y + np.float32(vertical_shift)),
+        "left": _paint(sheets, owner, x, y),
+        "right": _paint(sheets, right_owner, right_x, y + np.float32(vertical_shift)),
         "disparity": disparity[None],
         "valid": np.ones((1, *size), bool),
-        "visible": ((place >= 0) & same)[None],
+        "visible": _seen(disparity, owner, right_disparity, right_owner, -1)[None],
+        "disparity_right": right_disparity[None],
+        "valid_right": np.ones((1, *size), bool),
+        "visible_right": _seen(right_disparity, right_owner, disparity, owner, 1)[None],
     }
+
+
+def _seen(
+    disparity: np.ndarray, owner: np.ndarray, other: np.ndarray, other_owner: np.ndarray, side: int
+) -> np.ndarray:
+    """Where an eye's pixel is seen by the other eye: inside its image, and there the same sheet wins."""
+    width = disparity.shape[1]
+    place = np.arange(width, dtype=np.float32) + side * disparity
+    index = np.clip(np.rint(place), 0, width - 1).astype(np.int64) + np.arange(len(disparity))[:, None] * width
+    same = (other_owner.take(index) == owner) | (np.abs(other.take(index) - disparity) < 0.5)
+    return same & (place >= 0) & (place <= width - 1)
 
 
 def _rasterise(
@@ -141,8 +150,9 @@ def _rasterise(
         if sheet.box is not None:
             x0, x1, y0, y1 = sheet.box
             if right:
-                corners = _curve(sheet.curve, np.linspace(x0, x1, 5)[None], np.linspace(y0, y1, 5)[:, None])
-                x0, x1 = x0 - float(corners.max()) - 1, x1 - float(corners.min()) + 1
+                across, down = (x1 - x0) / 2 * _UNIT + (x0 + x1) / 2, (y1 - y0) / 2 * _UNIT + (y0 + y1) / 2
+                d = _curve(sheet.curve, across, down[:, None])
+                x0, x1 = x0 - float(d.max()) - 1, x1 - float(d.min()) + 1
             columns = slice(max(0, int(np.floor(x0))), min(width, int(np.ceil(x1)) + 1))
             rows = slice(max(0, int(np.floor(y0 - shift))), min(height, int(np.ceil(y1 - shift)) + 1))
             if columns.start >= columns.stop or rows.start >= rows.stop:
@@ -193,28 +203,40 @@ def _inside(sheet: Sheet, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return within
 
 
-def _paint(paint: np.ndarray, owner: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _paint(sheets: list[Sheet], owner: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The colours [3,H,W] in 0..1 of the points (x, y) of sheets ``owner``."""
-    p = np.ascontiguousarray(paint.T)[:, owner]
-    texture = sample_textures(p[0], p[1] + p[2] * x + p[3] * y, p[4] + p[5] * x + p[6] * y)
-    colour = p[7:10] * (texture - np.float32(0.5)) + p[10:13]
-    colour *= 1 + p[13] * x + p[14] * y
+    paint = np.stack([sheet.paint for sheet in sheets], axis=1)
+    tables = np.stack([*tile_corner(paint[0]), *paint[1:]]).astype(np.float32)
+    p = [table.take(owner) for table in tables]
+    colour = sample_textures(p[0], p[1], p[3] * x + p[4] * y + p[2], p[6] * x + p[7] * y + p[5])
+    shading = p[14] * x + p[15] * y + np.float32(1)
+    for channel, contrast, base in zip(colour, p[8:11], p[11:14]):
+        channel -= np.float32(0.5)
+        channel *= contrast
+        channel += base
+        channel *= shading
     return np.clip(colour, 0, 1, out=colour)
 
 
 def _draw_paint(generator: np.random.Generator, size: tuple[int, int], noisy: bool) -> np.ndarray:
     """The texture and colours of a sheet; one in six has next to no texture."""
-    turn, texels = generator.uniform(0, 2 * np.pi), np.exp(generator.uniform(np.log(0.2), np.log(1.3)))
+    pale, coloured, shaded = generator.random(3) < (1 / 6, 0.3, 0.5)
+    turn, texels = generator.uniform(0, 2 * np.pi), _log_uniform(generator, 0.2, 1.3)
     cos, sin = texels * np.cos(turn), texels * np.sin(turn)
-    strongest = 0.5 if noisy else 1.2
-    contrast = np.exp(generator.uniform(np.log(0.1), np.log(strongest))) * generator.choice((1.0, 0.1), p=(5 / 6, 1 / 6))
-    gains = contrast * generator.uniform(0.5, 1.2, 3) * (1 if generator.random() < 0.7 else generator.choice((-1, 1), 3))
+    contrast = _log_uniform(generator, 0.1, 0.5 if noisy else 1.2) * (0.1 if pale else 1.0)
+    gains = contrast * generator.uniform(0.5, 1.2, 3)
+    if coloured:
+        gains *= np.sign(generator.uniform(-1, 1, 3))
     grey = generator.uniform(0.1, 0.55) if noisy else generator.uniform(0.15, 0.85)
     colours = grey + generator.uniform(0, 0.25) * generator.uniform(-1, 1, 3)
-    shading = generator.uniform(-0.4, 0.4, 2) / np.array([size[1], size[0]]) * generator.integers(0, 2)
+    shading = generator.uniform(-0.4, 0.4, 2) / (size[1], size[0]) * shaded
     offset = generator.uniform(0, TILE, 2)
     tile = generator.integers(0, TILES)
     return np.array([tile, offset[0], cos, -sin, offset[1], sin, cos, *gains, *colours, *shading])
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return float(low * (high / low) ** generator.random())
 
 
 def _wall(
@@ -248,7 +270,7 @@ def _thing(generator: np.random.Generator, size: tuple[int, int], far: float, ne
     """An object before the far distance, of one of seven outlines, slanted or bulging towards the viewer."""
     height, width = size
     shape = _SHAPES[generator.integers(len(_SHAPES))]
-    half = 0.5 * min(size) * np.exp(generator.uniform(np.log(0.08), np.log(0.9), 2))
+    half = 0.5 * min(size) * np.array([_log_uniform(generator, 0.08, 0.9), _log_uniform(generator, 0.08, 0.9)])
     if shape == "bar":
         half = np.array([generator.uniform(0.8, 3.0), generator.uniform(0.2, 0.8) * height])
     turn = generator.uniform(-0.5, 0.5) if generator.random() < 0.5 else 0.0
@@ -282,9 +304,9 @@ def _tamed(
 ) -> np.ndarray:
     """The curve [6] with value ``level`` at ``centre``, its slopes shrunk until it keeps ``limits`` within ``reach``."""
     cx, cy = centre
-    dx, dy = np.meshgrid(np.linspace(-reach[0], reach[0], 9), np.linspace(-reach[1], reach[1], 9))
-    change = tilt[0] * dx + tilt[1] * dy + bend[0] * dx * dx + bend[1] * dx * dy + bend[2] * dy * dy
-    level = float(np.clip(level, limits[0] + 0.25, limits[1] - 0.25))
+    dx, dy = _UNIT * reach[0], _UNIT[:, None] * reach[1]
+    change = (tilt[0] + bend[0] * dx + bend[1] * dy) * dx + (tilt[1] + bend[2] * dy) * dy
+    level = min(max(level, limits[0] + 0.25), limits[1] - 0.25)
     room = min((limits[1] - level) / max(change.max(), 1e-6), (level - limits[0]) / max(-change.min(), 1e-6), 1.0)
     (a, b), (e, f, g) = tilt * room, bend * room
     return np.array(
@@ -303,7 +325,13 @@ def _sense(generator: np.random.Generator, sample: dict[str, np.ndarray]) -> Non
         image = generator.uniform(0.8, 1.2) * image ** np.float32(generator.uniform(0.85, 1.18))
         image = image + noise * generator.standard_normal(image.shape, dtype=np.float32)
         sample[eye] = np.clip(image, 0, 1).astype(np.float32)
-    disparity = sample["disparity"][0]
+    for side in ("", "_right"):
+        _lose_truth(generator, sample, side)
+
+
+def _lose_truth(generator: np.random.Generator, sample: dict[str, np.ndarray], side: str) -> None:
+    """Holes at depth edges, where matching and structured light fail, and round ones elsewhere."""
+    disparity = sample["disparity" + side][0]
     edge = np.zeros(disparity.shape, bool)
     jump = np.abs(np.diff(disparity, axis=1)) > 1
     for reach in range(int(generator.integers(1, 4))):
@@ -314,6 +342,7 @@ def _sense(generator: np.random.Generator, sample: dict[str, np.ndarray]) -> Non
     for _ in range(generator.integers(0, 5)):
         row, column, radius = generator.uniform(0, height), generator.uniform(0, width), generator.uniform(2, 0.12 * height)
         edge |= (y - row) ** 2 + (x - column) ** 2 < radius**2
-    sample["valid"] = sample["valid"] & ~edge[None]
-    sample["visible"] = sample["visible"] & sample["valid"]
-    sample["disparity"] = np.where(sample["valid"], sample["disparity"], 0).astype(np.float32)
+    known = ~edge[None]
+    sample["valid" + side] &= known
+    sample["visible" + side] &= known
+    sample["disparity" + side] = np.where(known, sample["disparity" + side], np.float32(0))

@@ -31,16 +31,25 @@ def texture_atlas() -> torch.Tensor:
     return torch.from_numpy(atlas).permute(2, 0, 1)[None].contiguous()
 
 
-def sample_textures(tile: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Texture ``tile`` (integers [H,W] in 0..48) at texel column ``u`` and row ``v`` [H,W], bilinear: [3,H,W] in 0..1.
-
-    Textures repeat every 256 texels.
-    """
+def tile_corner(tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row in the atlas where textures number ``tile`` (0..48) begin."""
     row, column = np.divmod(tile, COLUMNS)
-    x = np.mod(u, np.float32(TILE)) + column * _PITCH
-    y = np.mod(v, np.float32(TILE)) + row * _PITCH
-    grid = np.stack([x, y], axis=-1).astype(np.float32) * np.float32(2 / (COLUMNS * _PITCH - 1)) - np.float32(1)
-    return F.grid_sample(texture_atlas(), torch.from_numpy(grid)[None], align_corners=True)[0].numpy()
+    return column * _PITCH, row * _PITCH
+
+
+def sample_textures(corner_x: np.ndarray, corner_y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Textures at texel column ``u`` and row ``v``, float32 [H,W], bilinear: [3,H,W] in 0..1. They repeat every 256 texels.
+
+    Args:
+        corner_x, corner_y: of each pixel's texture, [H,W] of ``tile_corner``.
+    """
+    grid = np.empty((1, *u.shape, 2), np.float32)
+    for axis, (place, corner) in enumerate(((u, corner_x), (v, corner_y))):
+        turns = np.floor(place * np.float32(1 / TILE))
+        np.add(place - turns * np.float32(TILE), corner, out=turns)
+        np.multiply(turns, np.float32(2 / (COLUMNS * _PITCH - 1)), out=turns)
+        np.subtract(turns, np.float32(1), out=grid[0, ..., axis])
+    return F.grid_sample(texture_atlas(), torch.from_numpy(grid), align_corners=True)[0].numpy()
 
 
 def _normalised(tile: np.ndarray) -> np.ndarray:

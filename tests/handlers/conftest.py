@@ -35,6 +35,7 @@ def two_processes(tmp_path):
         finally:
             for process in processes:
                 process.kill()
+                process.wait()
         for process, (_, errors) in zip(processes, answers, strict=True):
             assert process.returncode == 0, errors
         return [output for output, _ in answers]

@@ -58,6 +58,17 @@ def test_gradients_that_are_not_finite_are_left_for_the_guard(settings, fault):
     assert clipping.clipped == 0
 
 
+@pytest.mark.parametrize("settings", [{"max_norm": 1.0}, {"max_value": 1.0}])
+@pytest.mark.parametrize("gradient", [(3.0, math.nan), (3.0, math.inf), (0.3, 0.4), (3.0, 4.0)])
+def test_a_device_that_is_not_waited_for_does_the_same(settings, gradient):
+    here, there = with_gradient(*gradient), with_gradient(*gradient)
+    known, unknown = GradientClipping(**settings), GradientClipping(**settings)
+    known.clip([here])
+    unknown._cut([there], torch.linalg.vector_norm(there.grad, 2 if "max_norm" in settings else math.inf), 1.0)
+    assert torch.equal(here.grad.nan_to_num(nan=-1.0), there.grad.nan_to_num(nan=-1.0))
+    assert known.clipped == unknown.clipped
+
+
 def test_parameters_without_gradients_are_no_fault():
     assert GradientClipping(max_norm=1.0).clip([nn.Parameter(torch.ones(2))]).item() == 0.0
     assert GradientClipping(max_value=1.0).clip([]).item() == 0.0

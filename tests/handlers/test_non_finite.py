@@ -115,7 +115,7 @@ def test_good_steps_between_bad_ones_start_the_count_anew():
 
 def test_the_policy_stop_ends_at_the_first_as_a_failure():
     trainer, _, _ = training(NonFiniteSteps(policy="stop"))
-    with pytest.raises(Diverged, match="at iteration 2 .* the step was not taken"):
+    with pytest.raises(Diverged, match=r"at iteration 2 .* the step was not taken"):
         trainer.run([GOOD, BAD, GOOD])
     assert trainer.state.iteration == 2
 
@@ -166,6 +166,12 @@ def test_an_overflow_under_a_loss_scaler_leaves_the_weights_and_halves_the_scale
     assert torch.equal(weights(model), before)
     assert scaler.get_scale() == 512.0
     assert guard.skipped == int(fused)  # the step of an unfused optimizer is left out by the scaler already
+
+
+def test_a_loss_that_still_has_its_graph_is_read_without_a_warning(recwarn):
+    weight = nn.Parameter(torch.tensor(1.0))
+    assert NonFiniteSteps().update(torch.tensor(1.0), weight * INF) is True
+    assert len(recwarn) == 0
 
 
 def test_counts_survive_a_resume_in_the_middle_of_a_row():
@@ -238,3 +244,13 @@ def test_two_processes_decide_alike(two_processes):
         "loss not finite at iteration 2, the last of 2 steps in a row (on another process"
     )
     assert second["diverged"].startswith("loss not finite at iteration 2, the last of 2 steps in a row (loss nan")
+
+
+def test_a_scaler_that_looks_for_its_scale_is_no_trouble():
+    guard = NonFiniteSteps(max_skips=1)
+    inf, loss = torch.tensor(float("inf")), torch.tensor(1.0)
+    assert [guard.update(inf, loss, scaled=True) for _ in range(5)] == [True] * 5
+    assert (guard.skipped, guard.in_row) == (5, 0)
+    with pytest.raises(Diverged):
+        for _ in range(2):
+            guard.update(inf, torch.tensor(float("nan")), scaled=True)  # a loss that is not finite is

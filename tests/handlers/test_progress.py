@@ -18,7 +18,9 @@ def run(console, **keywords):
     )
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED,
-        lambda engine: progress({"val/loss": 0.75, "val/epe": 2.0, "val/bad1": 30.0, "val/bad2": 20.0, "val/loss/x": 1.0}),
+        lambda engine: progress(
+            {"val/loss": 0.75, "val/epe": 2.0, "val/bad1": 30.0, "val/bad2": 20.0, "val/loss/x": 1.0}
+        ),
     )
     progress.attach(trainer)
     trainer.run(range(3), max_epochs=2)

@@ -21,9 +21,7 @@ def torch_rates(make, steps, lr=1.0):
 
 
 # Without those whose way up has no length: there torch divides by zero.
-CYCLES = [
-    (total, warmup) for total in (1, 2, 7, 10, 1000) for warmup in (0.0, 0.3, 0.5, 1.0) if warmup * total != 1
-]
+CYCLES = [(total, warmup) for total in (1, 2, 7, 10, 1000) for warmup in (0.0, 0.3, 0.5, 1.0) if warmup * total != 1]
 
 
 @pytest.mark.parametrize(("total", "warmup"), CYCLES)

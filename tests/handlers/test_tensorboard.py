@@ -116,7 +116,7 @@ def test_a_failed_write_is_told_once_and_the_run_goes_on(tmp_path, caplog, monke
 
 
 def test_a_disk_that_is_really_full_neither_stops_nor_hangs_the_process(tmp_path):
-    """The whole way down to the system call: the file is /dev/full. ignite's and tensorboardX's writer wait for ever."""
+    """The whole way down to the system call: the file is /dev/full. tensorboardX's own writer waits for ever."""
     program = f"""
 import logging
 from ignition.handlers import tensorboard

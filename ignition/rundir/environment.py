@@ -1,0 +1,62 @@
+"""What a run runs in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from typing import Any
+
+PACKAGES = (
+    "ignition-engine", "torch", "torchvision", "pytorch-ignite", "kornia", "numpy", "scipy", "pillow", "pydantic",
+    "pyyaml", "tensorboardX", "rich",
+)  # fmt: skip
+
+
+def environment() -> dict[str, Any]:
+    """Versions, git commit, command line, host.
+
+    Of the environment variables nothing but the world size, since they hold secrets.
+    """
+    return {
+        "started": now(),
+        "command": shlex.join(sys.orig_argv),
+        "folder": os.getcwd(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "git": _git(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the working directory, and whether files that git knows differ from it; None outside of git."""
+    answers = []
+    for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            done = subprocess.run(
+                ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, timeout=5, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        answers.append(done.stdout.strip())
+    return {"commit": answers[0], "dirty": bool(answers[1])}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def now() -> str:
+    """The time of day, with its zone, for people to read."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

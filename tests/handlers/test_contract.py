@@ -1,0 +1,195 @@
+"""What every public handler promises; a new one is picked up here by its name in ``ignition.handlers``."""
+
+import inspect
+import io
+import math
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from rich.console import Console
+from torch import nn
+
+from ignition import handlers
+
+
+def attached(handler, *where):
+    handler.attach(*where)
+    return handler
+
+
+# How each is made and attached in a loop that is not ours; `w` is what such a loop has.
+MAKE = {
+    "Checkpoint": lambda w: attached(
+        handlers.Checkpoint(w.folder, {"model": w.model}, keep=2), w.trainer, Events.EPOCH_COMPLETED
+    ),
+    "EarlyStopping": lambda w: attached(handlers.EarlyStopping("loss", "min", patience=99), w.evaluator, w.trainer),
+    "GradientClipping": lambda w: attached(handlers.GradientClipping(max_norm=0.1), w.trainer, w.optimizer),
+    "LearningRate": lambda w: attached(handlers.LearningRate(w.optimizer, handlers.OneCycle(8)), w.trainer),
+    "MetricsLog": lambda w: attached(handlers.MetricsLog(w.rows.append), w.trainer, w.optimizer),
+    "NonFiniteSteps": lambda w: attached(handlers.NonFiniteSteps(max_skips=99), w.trainer, w.optimizer),
+    "Pictures": lambda w: attached(handlers.Pictures(w.draw, lambda name, image: None), w.evaluator),
+    "Plateau": lambda w: attached(
+        handlers.Plateau(handlers.LearningRate(w.optimizer, handlers.Constant()), metric="loss", mode="min"),
+        w.evaluator,
+    ),
+    "Progress": lambda w: attached(handlers.Progress(console=Console(file=io.StringIO())), w.trainer),
+    "RandomState": lambda w: handlers.RandomState(),
+    "Signals": lambda w: attached(handlers.Signals(), w.trainer, w.evaluator),
+    "WatchedNumbers": lambda w: attached(handlers.WatchedNumbers(w.measure), w.evaluator),
+}
+
+
+def classes(*methods):
+    """Public classes that have one of these methods."""
+    found = [name for name in handlers.__all__ if inspect.isclass(getattr(handlers, name))]
+    return [name for name in found if any(hasattr(getattr(handlers, name), method) for method in methods)]
+
+
+HANDLERS, STATEFUL = classes("attach", "state_dict"), classes("state_dict")
+
+
+class World(SimpleNamespace):
+    """A loop of somebody else's: two plain engines, four batches an epoch, an evaluation after each."""
+
+    def __init__(self, folder):
+        torch.manual_seed(0)
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        super().__init__(folder=folder, rows=[], model=model, optimizer=optimizer)
+        self.batches = [torch.randn(3, 2) for _ in range(4)]
+        self.trainer, self.evaluator = Engine(self.step), Engine(self.evaluate)
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self.evaluator.run(self.batches[:2]))
+
+    def step(self, engine, batch):
+        self.optimizer.zero_grad()
+        loss = self.model(batch).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def evaluate(self, engine, batch):
+        outputs = self.model(batch)
+        engine.state.metrics["loss"] = outputs.square().mean().item()
+        return outputs, batch
+
+    def draw(self, batch, outputs):
+        return {"picture": outputs.new_full((3, 2, 2), outputs.sum().item())}
+
+    def measure(self, batch, outputs):
+        return {"mean": outputs.mean()}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make a world with the handler of that name in it."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def make(name, folder="checkpoints"):
+        assert name in MAKE, f"{name} is new: say in MAKE how it is made and attached"
+        world = World(tmp_path / folder)
+        return world, MAKE[name](world)
+
+    yield make
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def equal(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+def test_needs_nothing_of_the_rest_of_the_project():
+    program = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("yaml", "recipes") or name in (
+            "ignition.config", "ignition.engine", "ignition.training", "ignition.recipe", "ignition.rundir"
+        ):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+import ignition.handlers
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "ignite", "tensorboardX")))
+for name in ignition.handlers.__all__:
+    getattr(ignition.handlers, name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"  # the package alone loads none of them
+
+
+def test_every_public_name_is_listed_once_and_found():
+    assert handlers.__all__ == sorted(set(handlers.__all__)) == dir(handlers)
+    assert len(HANDLERS) >= 8
+    with pytest.raises(AttributeError, match=r"has no attribute 'Momentum' \(it has: Checkpoint, "):
+        _ = handlers.Momentum
+
+
+@pytest.mark.parametrize("name", classes("attach", "state_dict", "__call__"))
+def test_is_documented_and_easy_to_call(name):
+    cls = getattr(handlers, name)
+    assert inspect.getdoc(cls)
+    parameters = list(inspect.signature(cls).parameters.values())
+    assert len(parameters) <= 8
+    assert all(p.kind != p.POSITIONAL_OR_KEYWORD for p in parameters[2:]), "all but the first two are keyword-only"
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_works_on_a_plain_engine_with_numbers_that_are_not_finite_among_them(name, make):
+    world, _ = make(name)
+    world.batches[2] = torch.full((3, 2), math.nan)
+    world.trainer.run(world.batches, max_epochs=2)
+    assert world.trainer.state.iteration == 8
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_an_error_in_the_loop_goes_on_its_way(name, make):
+    """V14: with a handler of EXCEPTION_RAISED that does not raise, ignite would go on with the next epoch."""
+    world, _ = make(name)
+
+    def fail(engine):
+        raise OSError("disk")
+
+    world.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=6), fail)
+    with pytest.raises(OSError, match="disk"):
+        world.trainer.run(world.batches, max_epochs=3)
+    assert world.trainer.state.iteration == 6
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_its_state_goes_through_a_file_and_comes_back_the_same(name, make):
+    world, handler = make(name)
+    world.trainer.run(world.batches, max_epochs=2)
+    state = through_a_file(handler.state_dict())
+    _, other = make(name, "other")
+    other.load_state_dict(state)
+    assert equal(through_a_file(other.state_dict()), state)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_run_that_starts_again_resets_nothing(name, make):
+    """V4: STARTED fires on a resume as well."""
+    world, handler = make(name)
+    world.trainer.run(world.batches, max_epochs=2)
+    state = through_a_file(handler.state_dict())
+    world.trainer.fire_event(Events.STARTED)
+    world.evaluator.fire_event(Events.STARTED)
+    assert equal(through_a_file(handler.state_dict()), state)

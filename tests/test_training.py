@@ -1,0 +1,277 @@
+"""The life of a run: trained, stopped, killed, resumed, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ignition.run import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+RECIPE = '''
+"""A tiny regression with everything that could make a resume go wrong: dropout, noise in samples, augmentation."""
+
+import os
+import time
+
+import torch
+from ignite.metrics import MeanAbsoluteError
+from torch import nn
+from torch.utils.data import Dataset
+
+from ignition.recipe import Field, Section, Splits
+
+
+class Vectors(Dataset):
+    def __init__(self, count, shift, broken=-1):
+        self.x = torch.randn(count, 4, generator=torch.Generator().manual_seed(shift))
+        self.broken = broken
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise OSError(f"/data/{index}.png: truncated")
+        x = self.x[index]
+        return {"x": x + 0.01 * torch.randn(4), "y": x.sum(0, keepdim=True)}
+
+
+class Noise(nn.Module):
+    def forward(self, batch):
+        return {**batch, "x": batch["x"] + 0.01 * torch.randn_like(batch["x"])}
+
+
+class Recipe:
+    class Settings(Section):
+        slow: float = 0.0
+        broken: int = -1
+        explode_at: int = 0
+
+    def __init__(self, settings, data):
+        self.settings, self.data = settings, data
+
+    def datasets(self):
+        return Splits(train=Vectors(22, 1, self.settings.broken), val=lambda: Vectors(7, 2))
+
+    def model(self):
+        return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+    def augmentation(self):
+        return Noise()
+
+    def losses(self, model, batch, progress):
+        time.sleep(self.settings.slow)
+        loss = nn.functional.mse_loss(model(batch["x"]), batch["y"])
+        if self.settings.explode_at and progress.iteration >= self.settings.explode_at:
+            loss = loss * float("nan")
+        return {"square": loss}
+
+    def predict(self, model, batch):
+        return model(batch["x"])
+
+    def metrics(self):
+        return {"mae": MeanAbsoluteError(output_transform=lambda output: (output[0], output[1]["y"]))}
+
+    def baseline(self, splits):
+        return lambda model, batch: torch.zeros_like(batch["y"])
+
+    def pictures(self, batch, outputs):
+        return {"noise": torch.rand(3, 4, 4)}
+
+    def signals(self, batch, outputs):
+        return {"spread": outputs.std()}
+'''
+COMMON = ["data.batch_size=4", "optimizer.lr=0.01", "trainer.threads=1", "logging.every=3", "logging.tensorboard=false"]
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    path = tmp_path / "tiny_vectors.py"
+    path.write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("tiny_vectors", None)
+    yield path
+    sys.modules.pop("tiny_vectors", None)
+
+
+def command(recipe, *words, processes=0):
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
+    return [sys.executable, *launcher, "-m", "ignition.run", str(recipe), *COMMON, *words]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def rows(run):
+    return [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+
+
+def status(run):
+    return json.loads((Path(run) / "status.json").read_text())
+
+
+def weights(run, name="last.pt"):
+    return torch.load(Path(run) / "checkpoints" / name, weights_only=True)["model"]
+
+
+def same_weights(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one) and one.keys() == two.keys()
+
+
+def numbers(run):
+    """A run's rows without what may differ between two runs: the time of day."""
+    return [{key: value for key, value in row.items() if key != "time"} for row in rows(run)]
+
+
+def test_a_run_leaves_everything_in_its_folder(recipe, capsys):
+    assert main([str(recipe), *COMMON, "trainer.epochs=2"]) == 0
+    run = Path("runs/tiny_vectors/tiny_vectors-001")
+    assert {"config.yaml", "recipe.py", "environment.json", "metrics.jsonl", "status.json"} <= set(os.listdir(run))
+    assert {"last.pt", "best.pt"} <= set(os.listdir(run / "checkpoints"))
+    assert len(os.listdir(run / "pictures")) == 2 * 2  # two batches at each of two evaluations
+    written = rows(run)
+    batches = [row for row in written if "train/batch_loss" in row]
+    assert [row["iteration"] for row in batches] == list(range(1, 13))
+    assert {"train/loss/square", "train/learning_rate", "train/gradient_norm", "train/epoch"} <= batches[0].keys()
+    evaluations = [row for row in written if "val/mae" in row]
+    assert [row["epoch"] for row in evaluations] == [1, 2]
+    assert {"val/loss", "val/loss/square", "val/signal/spread"} <= evaluations[0].keys()
+    assert sum("baseline/mae" in row for row in written) == 1
+    assert status(run)["status"] == "finished"
+    out = capsys.readouterr().out
+    assert "trivial" in out
+    assert str(run) in out
+
+
+SETTINGS = {
+    "plain": ["checkpoint.every_iterations=1"],
+    "accumulation": ["trainer.accumulate=4", "checkpoint.every_iterations=1"],
+    "workers": ["data.workers=2", "checkpoint.every_iterations=2"],
+    "one_cycle": ["schedule.name=one_cycle", "checkpoint.every_iterations=1"],
+    "plateau": ["schedule.name=plateau", "schedule.patience=0", "schedule.threshold=0.5",
+                "early_stop={patience: 3, metric: val/mae}", "checkpoint.every_iterations=1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_run_killed_in_mid_epoch_and_resumed_is_the_run_that_was_not(recipe, kind):
+    words = [*SETTINGS[kind], "trainer.epochs=3"]
+    assert main([str(recipe), *COMMON, *words, "--output", "straight"]) == 0
+    process = subprocess.Popen(
+        command(recipe, *words, "recipe.slow=0.15", "--output", "killed"), env=environment(), stderr=subprocess.DEVNULL
+    )
+    until(lambda: len(rows("killed")) >= 10, process)  # rows come down every 3 iterations: in the second epoch
+    process.kill()
+    process.wait()
+    assert status("killed")["status"] == "running"
+    assert main([str(recipe), "--resume", "killed", "recipe.slow=0"]) == 0
+    assert same_weights(weights("straight"), weights("killed"))
+    assert same_weights(weights("straight", "best.pt"), weights("killed", "best.pt"))
+    assert numbers("straight") == numbers("killed")
+    assert status("killed")["best"] == status("straight")["best"]
+
+
+def until(condition, process, seconds=60):
+    """Wait for ``condition`` while ``process`` lives."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        time.sleep(0.02)
+    raise AssertionError("waited too long")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_with_everything_saved(recipe, number, code):
+    assert main([str(recipe), *COMMON, "trainer.epochs=3", "--output", "straight"]) == 0
+    process = subprocess.Popen(command(recipe, "trainer.epochs=3", "recipe.slow=0.15", "--output", "asked"),
+                               env=environment(), stderr=subprocess.PIPE, text=True)  # fmt: skip
+    until(lambda: len(rows("asked")) >= 4, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert status("asked")["status"] == "preempted"
+    assert status("asked")["iteration"] == rows("asked")[-1]["iteration"]
+    assert main([str(recipe), "--resume", "asked", "recipe.slow=0"]) == 0
+    assert same_weights(weights("straight"), weights("asked"))
+    assert numbers("straight") == numbers("asked")
+
+
+def test_a_finished_run_resumed_does_nothing_and_goes_on_when_asked_for_more(recipe, capsys):
+    assert main([str(recipe), *COMMON, "trainer.epochs=1", "--output", "done"]) == 0
+    before = {path: path.read_bytes() for path in Path("done").rglob("*") if path.is_file()}
+    assert main([str(recipe), "--resume", "done"]) == 0
+    assert "already finished" in capsys.readouterr().err
+    changed = [path.name for path, content in before.items() if path.read_bytes() != content]
+    assert changed == []
+    assert main([str(recipe), "--resume", "done", "trainer.epochs=2"]) == 0
+    assert [row["epoch"] for row in rows("done") if "val/mae" in row] == [1, 2]
+
+
+def test_resume_starts_a_run_where_there_is_none_yet(recipe):
+    assert main([str(recipe), *COMMON, "trainer.epochs=1", "--resume", "fresh"]) == 0
+    assert status("fresh")["status"] == "finished"
+    assert main([str(recipe), *COMMON, "trainer.epochs=1", "--output", "fresh"]) == 2
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_too_many_are_a_divergence(recipe, capsys):
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "recipe.explode_at=7", "stability.max_skips=3"]
+    assert main([*words, "--output", "bad"]) == 3
+    error = capsys.readouterr().err
+    assert "diverged: loss and gradient not finite at iteration 10" in error
+    assert "Traceback" not in error
+    assert status("bad")["status"] == "diverged"
+    assert all(torch.isfinite(value).all() for value in weights("bad").values())
+    losses = [row["train/batch_loss"] for row in rows("bad") if "train/batch_loss" in row]
+    assert losses[6:] == ["NaN"] * len(losses[6:])
+    assert len(losses[6:]) >= 3
+
+
+def test_a_bad_sample_ends_the_run_named_and_nothing_is_lost(recipe, capsys):
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "--output", "bad"]
+    assert main([*words, "recipe.broken=5"]) == 1
+    error = capsys.readouterr().err
+    assert "sample 5 of the train data: /data/5.png: truncated" in error
+    assert "Traceback" not in error
+    assert status("bad")["status"] == "failed"
+    assert "sample 5" in status("bad")["reason"]
+    assert main([str(recipe), "--resume", "bad", "recipe.broken=-1"]) == 0
+    assert main([str(recipe), *COMMON, "trainer.epochs=2", "--output", "good"]) == 0
+    assert same_weights(weights("good"), weights("bad"))
+
+
+def test_other_data_under_a_resumed_run_is_refused(recipe, capsys):
+    assert main([str(recipe), *COMMON, "trainer.epochs=1", "--output", "run"]) == 0
+    assert main([str(recipe), "--resume", "run", "trainer.epochs=2", "data.batch_size=8"]) == 2
+    assert "an epoch of this run has 6 batches" in capsys.readouterr().err
+
+
+def test_two_processes_train_one_run_and_see_the_samples_of_one(recipe):
+    words = ["trainer.epochs=2", "recipe.slow=0"]
+    assert main([str(recipe), *COMMON, *words, "--output", "one"]) == 0
+    done = subprocess.run(command(recipe, *words, "--output", "two", processes=2), env=environment(),
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run folder") == 1
+    one, two = ([row["val/mae"] for row in rows(run) if "val/mae" in row] for run in ("one", "two"))
+    # other processes draw other noise and dropout, so weights differ a little; the data is the same
+    assert two == pytest.approx(one, rel=0.2)
+    baselines = [[row["baseline/mae"] for row in rows(run) if "baseline/mae" in row] for run in ("one", "two")]
+    assert baselines[1] == pytest.approx(baselines[0], rel=1e-6)  # every validation sample counted once
+    assert status("two")["world_size"] == 2
+    assert [row["iteration"] for row in rows("two") if "train/batch_loss" in row] == list(range(1, 13))
