@@ -14,9 +14,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from ignition import distributed
@@ -101,23 +99,24 @@ def _print_model(console: Console, model: nn.Module) -> None:
 
 def _print_data(console: Console, training: Training) -> None:
     for split, dataset in (("train", training.splits.train), ("val", training.splits.val)):
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in ("entry", "shape", "type", "range", "mean (std)", "not finite"):
-            table.add_column(column, no_wrap=True)
-        for name, found in statistics(_samples(training, dataset, split)).items():
-            table.add_row(name, *_described(found))
         looked_at = f"{min(len(dataset), SAMPLES)} looked at"
         console.print(f"\n{split}: {describe(dataset)}, {len(dataset):,} samples, {looked_at}", highlight=False)
-        console.print(table)
+        rows = [(name, *_described(found)) for name, found in statistics(_samples(training, dataset, split)).items()]
+        rows.insert(0, ("", "shape", "range", "mean (std)", "not finite"))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        for row in rows:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
+            console.print("  " + line.rstrip(), highlight=False, soft_wrap=True)
+    console.print()
 
 
-def _described(found: Statistics) -> tuple[str, str, str, str, str]:
-    """Shape, type, range, mean and faults, in words."""
-    shape = ("x".join(map(str, found.shape)) or "number") + (" ..." if len(found.shapes) > 1 else "")
+def _described(found: Statistics) -> tuple[str, str, str, str]:
+    """Shape and type, range, mean and faults, in words."""
+    shape = " ".join(("x".join(map(str, found.shape)), found.dtype)).strip() + (" ..." if len(found.shapes) > 1 else "")
     bad = f"{found.non_finite:,}"
     if found.dtype == "bool":
-        return shape, "bool", "", f"{found.mean:.1%} true", bad
-    return shape, found.dtype, f"{found.low:.4g} .. {found.high:.4g}", f"{found.mean:.4g} ({found.std:.3g})", bad
+        return shape, "", f"{found.mean:.1%} true", bad
+    return shape, f"{found.low:.4g} .. {found.high:.4g}", f"{found.mean:.4g} ({found.std:.3g})", bad
 
 
 def _samples(training: Training, dataset: Any, split: str) -> Iterator[Any]:

@@ -21,6 +21,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     from ignition.config import ConfigError
     from ignition.data import BadSample
     from ignition.events import Diverged
+    from ignition.handlers.checkpoint import SavingFailed
     from ignition.loss_terms import LossError
     from ignition.recipe import RecipeError
     from ignition.rundir import RunFolderError
@@ -30,7 +31,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
         return command()
     except (ConfigError, RecipeError, AssemblyError, RunFolderError) as error:
         code, known = BAD_USAGE, error
-    except (BadSample, BadCheckpoint, LossError) as error:
+    except (BadSample, BadCheckpoint, LossError, SavingFailed) as error:
         code, known = FAILED, error
     except Diverged as error:
         code, known = DIVERGED, error

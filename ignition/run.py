@@ -122,7 +122,9 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
     if distributed.rank() == 0:
         place: str | Path | None = arguments.output
         if arguments.resume is not None:
-            place = place or (RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume)
+            place = place or (
+                RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
+            )
         if place is None:
             found = str(RunFolder.create("runs", recipe, name).path), True
         elif arguments.resume is not None and RunFolder.is_run(place):

@@ -33,6 +33,7 @@ class Summary:
         self.best: dict[str, float] = {}
         self.train: dict[int, float] = {}
         self.others: dict[str, float] = {}
+        self.test: dict[str, float] = {}
         self.best_epoch = self.last_epoch = 0
         for row in rows:
             self._add(row, mode)
@@ -46,6 +47,8 @@ class Summary:
                 self.baseline["val/" + name.removeprefix("baseline/")] = value
             elif "/before/" in name or "/after/" in name:
                 self.others[name] = value
+            elif name.startswith("test/"):
+                self.test["val/" + name.removeprefix("test/")] = value
         val = {name: value for name, value in numbers.items() if name.startswith("val/")}
         if not val:
             return
@@ -72,13 +75,17 @@ class Summary:
             table.add_column("before", justify="right")
         table.add_column(f"best (epoch {self.best_epoch})", justify="right")
         table.add_column(f"last (epoch {self.last_epoch})", justify="right")
+        if self.test:
+            table.add_column("test", justify="right")
         for name in self.last:
             if name.startswith("val/signal/"):
                 continue
             cells = [name.removeprefix("val/")]
             cells += [_number(self.baseline.get(name))] if self.baseline else []
             cells += [_number(self.before.get(name))] if self.before else []
-            table.add_row(*cells, _number(self.best.get(name)), _number(self.last.get(name)))
+            cells += [_number(self.best.get(name)), _number(self.last.get(name))]
+            cells += [_number(self.test.get(name))] if self.test else []
+            table.add_row(*cells)
         return table
 
     def others_table(self) -> Table | None:

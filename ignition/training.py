@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from torchvision.utils import save_image
 
-from ignition import assembly, distributed
+from ignition import assembly, checkpoint_file, distributed
 from ignition.config import Config
 from ignition.data import BadSample, Loader
 from ignition.engine import build_evaluator, build_trainer
@@ -32,7 +32,7 @@ from ignition.handlers.watched_numbers import WatchedNumbers
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
 from ignition.recipe import Recipe, evaluation_losses, optional
-from ignition.rundir import RunFolder
+from ignition.rundir import BEST_CHECKPOINT, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Training:
             self.run.checkpoints,
             {"model": self.model, "optimizer": self.optimizer, "precision": self.precision, **objects},
             keep=config.checkpoint.keep,
-            metric=_bare(config.checkpoint.metric),
+            metric=config.checkpoint.metric,
             mode=config.checkpoint.mode,
         )
         self.checkpoint.attach_best(self.evaluator, trainer)
@@ -268,8 +268,9 @@ class Training:
                 self.tensorboard.close()
         if outcome.status == "preempted":
             self._save_if_whole()
-        elif outcome.status == "finished":
+        else:
             self._evaluate_others("after")
+            self._evaluate_test()
         self._write_status(self.trainer, outcome.status, outcome.reason)
         return outcome
 
@@ -290,6 +291,19 @@ class Training:
             evaluator = self._build_evaluator(self.recipe.predict)
             evaluator.run(self._evaluation_loader(dataset, name))
             self.log.write_evaluation(evaluator, self.trainer, f"{name}/{when}")
+
+    def _evaluate_test(self) -> None:
+        """The test data, if there is any: once, with the best weights, which no choice was made by."""
+        if self.splits.test is None:
+            return
+        best = self.run.checkpoints / BEST_CHECKPOINT
+        trained = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if best.is_file():
+            self.model.load_state_dict(checkpoint_file.load(best, map_location=self.device)["model"])
+        evaluator = self._build_evaluator(self.recipe.predict)
+        evaluator.run(self._evaluation_loader(self.splits.test, "test"))
+        self.log.write_evaluation(evaluator, self.trainer, "test")
+        self.model.load_state_dict(trained)
 
     def _outcome(self) -> Outcome:
         ended = getattr(self.trainer.state, "stop", None)
@@ -385,8 +399,3 @@ class Evaluation:
 
     def load_state_dict(self, state: dict[str, bool]) -> None:
         self.due = state["due"]
-
-
-def _bare(metric: str) -> str:
-    """``val/epe`` as the evaluator knows it: ``epe``."""
-    return metric.removeprefix("val/")

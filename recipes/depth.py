@@ -68,6 +68,10 @@ class Recipe:
         erase: float = Field(0.3, ge=0, le=1, description="chance that a part of the right image is erased")
         flip: bool = Field(True, description="flip upside down, and left to right with an exchange of the eyes")
         pretrained: str | None = Field(None, description="weights to start from: a run folder, or a file")
+        calibration: str | None = Field(None, description="camera calibration (npz) of unrectified recordings")
+        disparity_scale: float | None = Field(
+            None, gt=0, description="what stored disparities are divided by, for 'pairs'"
+        )
         freeze_encoder: bool = Field(False, description="train the rest of the network only")
         before: str | None = Field(None, description="data trained on before: evaluated to see what is forgotten")
 
@@ -83,6 +87,7 @@ class Recipe:
         return Splits(
             train=lambda: self._dataset(data.train.name, data.train.root, "train", shared=shared),
             val=lambda: self._dataset(data.val.name, data.val.root, "val", shared=shared),
+            test=(lambda: self._dataset(data.test.name, data.test.root, "test", shared=True)) if data.test else None,
             others=others,
         )
 
@@ -100,7 +105,14 @@ class Recipe:
             )
         if root is None:
             raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
-        return stereo_dataset(name, root, split=split if shared else "all", crop=size if training else None)
+        return stereo_dataset(
+            name,
+            root,
+            split=split if shared else "all",
+            crop=size if training else None,
+            scale=s.disparity_scale,
+            calibration=s.calibration,
+        )
 
     def collate(self, samples: list[Batch]) -> Batch:
         """Pairs of one size are stacked; of several sizes, padded to the largest with pixels that do not count."""

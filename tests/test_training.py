@@ -59,7 +59,8 @@ class Recipe:
         self.settings, self.data = settings, data
 
     def datasets(self):
-        return Splits(train=Vectors(22, 1, self.settings.broken), val=lambda: Vectors(7, 2))
+        test = (lambda: Vectors(5, 3)) if self.data.test else None
+        return Splits(train=Vectors(22, 1, self.settings.broken), val=lambda: Vectors(7, 2), test=test)
 
     def model(self):
         return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 1))
@@ -221,6 +222,18 @@ def test_a_finished_run_resumed_does_nothing_and_goes_on_when_asked_for_more(rec
     assert changed == []
     assert main([str(recipe), "--resume", "done", "trainer.epochs=2"]) == 0
     assert [row["epoch"] for row in rows("done") if "val/mae" in row] == [1, 2]
+
+
+def test_test_data_is_evaluated_once_with_the_best_weights(recipe, capsys):
+    words = ["trainer.epochs=4", "optimizer.lr=0.5", "data.test={name: held_out}", "checkpoint.metric=val/mae"]
+    assert main([str(recipe), *COMMON, *words, "--output", "run"]) == 0
+    (tested,) = [row["test/mae"] for row in rows("run") if "test/mae" in row]
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(3))
+    best = weights("run", "best.pt")
+    hidden = x @ best["0.weight"].T + best["0.bias"]
+    by_hand = (hidden @ best["2.weight"].T + best["2.bias"] - x.sum(1, keepdim=True)).abs().mean()
+    assert tested == pytest.approx(float(by_hand), abs=0.05)  # samples carry noise of 0.01
+    assert "test" in capsys.readouterr().out
 
 
 def test_resume_starts_a_run_where_there_is_none_yet(recipe):

@@ -42,7 +42,8 @@ class RandomState:
 
 def _take() -> dict[str, Any]:
     version, numbers, spare = random.getstate()
-    name, keys, position, has_spare, numpy_spare = np.random.get_state()
+    legacy: Any = np.random.get_state()
+    name, keys, position, has_spare, numpy_spare = legacy
     in_use = torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
         "python": [version, torch.tensor(numbers, dtype=torch.int64), spare],

@@ -42,6 +42,7 @@ class GroupVolumeNet(nn.Module):
         if hourglasses < 1:
             raise ValueError(f"hourglasses is {hourglasses}; there must be at least one")
         super().__init__()
+        self.max_disparity = max_disparity
         self.bins, self.groups = max_disparity // SCALE, groups
         self.encoder = ResNetEncoder(depth=3)
         _, quarter, eighth, sixteenth = self.encoder.channels

@@ -43,12 +43,12 @@ ANY_PAIR = (
 
 
 def find_pairs(root: Path, namings: Iterable[Naming]) -> list[StereoPair]:
-    """The pairs so named in ``root``, in its folders, and in theirs. A folder is a recording.
+    """The pairs so named in ``root`` and in the folders up to three levels below. A folder is a recording.
 
     Raises:
         DataError: a left picture with its disparity, but no right one.
     """
-    folders = [root, *sorted(path for depth in ("*", "*/*") for path in root.glob(depth) if path.is_dir())]
+    folders = [root, *sorted(path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth) if path.is_dir())]
     namings = tuple(namings)
     return [pair for folder in folders for pair in _in_folder(root, folder, namings)]
 

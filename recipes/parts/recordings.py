@@ -25,7 +25,7 @@ def split_by_recording(recordings: Sequence[str], split: str, *, val_share: floa
         DataError: there is one recording only, which cannot be split.
 
     >>> split_by_recording(["kitchen", "kitchen", "stairs", "street"], "val", val_share=0.3)
-    [2]
+    [3]
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it can be " + ", ".join(map(repr, SPLITS)))
@@ -36,8 +36,8 @@ def split_by_recording(recordings: Sequence[str], split: str, *, val_share: floa
     names = sorted(set(recordings), key=lambda name: (blake2b(name.encode(), digest_size=8).digest(), name))
     if len(names) < 2:
         raise DataError(
-            f"only one recording ({', '.join(names) or 'none'}), and neighbouring frames must not be split between train "
-            "and val. Record a second one, or use split 'all' of this one and another folder for validation."
+            f"only one recording ({', '.join(names) or 'none'}), and neighbouring frames must not be split between "
+            "train and val. Record a second one, or use split 'all' of this one and another folder for validation."
         )
     held_out = set(names[: min(max(round(val_share * len(names)), 1), len(names) - 1)])
     return [index for index, name in enumerate(recordings) if (name in held_out) == (split == "val")]

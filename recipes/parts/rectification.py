@@ -67,10 +67,16 @@ def stereo_rectify(
         R, T: a point X of the left camera's frame is R X + T in the right one's. The baseline is in T's unit.
 
     Raises:
-        ValueError: the cameras are not side by side, or swapped.
+        ValueError: the cameras are not side by side, or swapped, or were calibrated at another size.
     """
     K1, K2, R = (np.asarray(value, dtype=np.float64) for value in (K1, K2, R))
     D1, D2, T = (np.asarray(value, dtype=np.float64).ravel() for value in (D1, D2, T))
+    for name, (x, y) in (("K1", K1[:2, 2]), ("K2", K2[:2, 2])):
+        if not (0 < x < size[0] and 0 < y < size[1]):
+            raise ValueError(
+                f"{name} has its centre at {x:.0f}, {y:.0f}, outside a picture of {size[0]}x{size[1]} px: calibrate at "
+                "the size of the pictures"
+            )
     half = Rotation.from_rotvec(-Rotation.from_matrix(R).as_rotvec() / 2).as_matrix()  # half of R, backwards
     level = _turn_to_x_axis(half @ T)
     R1, R2 = level @ half.T, level @ half
@@ -93,8 +99,8 @@ def remap(image: torch.Tensor, pixels: torch.Tensor, *, mode: str = "bilinear") 
     Args:
         mode: ``bilinear`` for pictures, ``nearest`` for depth: a mean of two surfaces' depths lies on neither.
 
-    >>> remap(torch.arange(4.0).view(1, 1, 4), torch.tensor([0.5, 0.0]).view(2, 1, 1)).item()
-    0.5
+    >>> remap(torch.arange(4.0).view(1, 1, 4), torch.tensor([2.3, 0.0]).view(2, 1, 1), mode="nearest").item()
+    2.0
     """
     if mode == "bilinear":
         # align_corners: pixel coordinates are those of pixel centres only with it.
@@ -120,8 +126,10 @@ def rectify_depth(
         pixels: the rectification's ``left_map()``, where it is at hand.
     """
     pixels = rectification.left_map() if pixels is None else pixels
-    rays = _camera_rays(rectification.R1, rectification.P1, rectification.size)
-    return remap(depth, pixels, mode="nearest") / torch.from_numpy(rays[2]).to(depth.dtype)
+    x, y = _rectified_rays(rectification.P1, rectification.size)
+    along, across, ahead = rectification.R1[:, 2]
+    toward = torch.from_numpy(along * x[None, :] + across * y[:, None] + ahead)
+    return remap(depth, pixels, mode="nearest") / toward.to(depth.dtype)
 
 
 def load_calibration(path: str | Path) -> dict[str, Array]:
@@ -204,10 +212,15 @@ def _turned(rays: Array, turn: Array) -> Array:
     return turned[..., :2] / turned[..., 2:]
 
 
+def _rectified_rays(projection: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    """x of each column and y of each row, where the rectified pixel's ray is (x, y, 1)."""
+    focal, x, y = projection[0, 0], projection[0, 2], projection[1, 2]
+    return (np.arange(size[0]) - x) / focal, (np.arange(size[1]) - y) / focal
+
+
 def _camera_rays(turn: Array, projection: Array, size: tuple[int, int]) -> Array:
     """The ray of each rectified pixel in the unturned camera's frame: float64 [3,H,W]."""
-    x = (np.arange(size[0]) - projection[0, 2]) / projection[0, 0]
-    y = (np.arange(size[1]) - projection[1, 2]) / projection[1, 1]
+    x, y = _rectified_rays(projection, size)
     rays = np.stack([*np.meshgrid(x, y), np.ones((size[1], size[0]))])
     return np.einsum("ji,jhw->ihw", turn, rays)
 

@@ -38,7 +38,9 @@ def tile_corner(tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample_textures(corner_x: np.ndarray, corner_y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Textures at texel column ``u`` and row ``v``, float32 [H,W], bilinear: [3,H,W] in 0..1. They repeat every 256 texels.
+    """Textures at texel column ``u`` and row ``v``, float32 [H,W], bilinear: [3,H,W] in 0..1.
+
+    Textures repeat every 256 texels.
 
     Args:
         corner_x, corner_y: of each pixel's texture, [H,W] of ``tile_corner``.
@@ -74,7 +76,9 @@ def _noise(generator: np.random.Generator) -> np.ndarray:
 
 
 def _patches(generator: np.random.Generator) -> np.ndarray:
-    levels = np.floor(_spectrum(generator, generator.uniform(1.2, 2.0), 1)[..., 0] * generator.uniform(1.5, 4)).astype(int)
+    levels = np.floor(_spectrum(generator, generator.uniform(1.2, 2.0), 1)[..., 0] * generator.uniform(1.5, 4)).astype(
+        int
+    )
     return generator.random((64, 3))[levels % 64] + 0.05 * _spectrum(generator, 0.8, 3)
 
 

@@ -15,7 +15,8 @@ def predict_disparity(
     """The disparity [B,1,H,W] in px of images [B,3,H,W] in 0..1 of any size, without gradient.
 
     Images are padded to multiples of ``model.stride`` by repeating the border, and the prediction is cut back. Those
-    wider than ``max_width`` are predicted at that width, where a disparity is smaller by the same factor, and scaled up.
+    wider than ``max_width`` are predicted at that width, where a disparity is smaller by the same factor, and scaled
+    up.
 
     Args:
         model: in evaluation mode, with attributes ``stride`` and, if ``max_width`` is not given, ``max_disparity``.
@@ -24,7 +25,7 @@ def predict_disparity(
     """
     if left.shape != right.shape or left.ndim != 4:
         raise ValueError(f"left {tuple(left.shape)}, right {tuple(right.shape)}: both must be the same [B,3,H,W]")
-    limit = int(WIDTH_PER_DISPARITY * model.max_disparity) if max_width is None else max_width
+    limit = int(WIDTH_PER_DISPARITY * float(model.max_disparity)) if max_width is None else max_width  # type: ignore
     height, width = left.shape[-2:]
     small = (height, width) if width <= limit else (max(1, round(height * limit / width)), limit)
     stride = model.stride

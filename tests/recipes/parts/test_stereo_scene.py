@@ -1,0 +1,21 @@
+"""Random scenes."""
+
+import numpy as np
+import pytest
+
+from recipes.parts.stereo_scene import draw_scene
+
+
+@pytest.mark.parametrize(("domain", "fewest", "most"), [("clean", 4, 17), ("noisy", 3, 9)])
+def test_scenes_have_a_background_and_objects_whose_slopes_leave_one_root(domain, fewest, most):
+    counts = set()
+    for seed in range(200):
+        sheets = draw_scene(np.random.default_rng(seed), (96, 256), domain=domain, max_disparity=77.0)
+        counts.add(len(sheets))
+        assert sheets[0].box is None
+        for sheet in sheets:
+            x0, x1, y0, y1 = sheet.box or (0, 256 + 77, 0, 95)
+            x, y = np.meshgrid([x0, x1], [y0, y1])
+            slope = sheet.curve[1] + 2 * sheet.curve[3] * x + sheet.curve[4] * y
+            assert slope.max() < 1  # then no two points of a sheet fall on one pixel of the right image
+    assert min(counts) >= fewest and max(counts) <= most and len(counts) > 4
