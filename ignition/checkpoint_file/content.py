@@ -45,7 +45,10 @@ def moved(value: Any, device: str | torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, dict):
-        return type(value)((key, moved(item, device)) for key, item in value.items())
+        there = type(value)()
+        for key, item in value.items():
+            there[key] = moved(item, device)
+        return there
     if type(value) in (list, tuple):
         return type(value)(moved(item, device) for item in value)
     return value

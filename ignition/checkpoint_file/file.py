@@ -159,8 +159,8 @@ def _check_version(path: Path, payload: Any) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where a file is written before it is put in its place."""
-    return path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    """Where a file is written before it is put in its place: a name that nobody who looks for ``*.pt`` will find."""
+    return path.with_name(f".tmp-{os.getpid()}-{path.name}.part")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -131,7 +131,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    return path.with_name(f".tmp-{os.getpid()}-{path.name}.part")
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

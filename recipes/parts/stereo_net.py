@@ -8,8 +8,6 @@ from torch.nn import functional as F
 
 QUARTER, EIGHTH = 4, 8  # px an entry of the two scales of features, and also px a bin of their correlation volumes
 
-SHARPNESS = 5.0  # of the softmax over cosines
-
 
 class StereoNet(nn.Module):
     """Disparity of the left image of a rectified pair; 0.33 M parameters.
@@ -38,14 +36,13 @@ class StereoNet(nn.Module):
         self.quarter_groups, self.eighth_groups = width // 8, width // 4
         self.encoder = Encoder(width)
         self.hourglass = Hourglass(self.eighth_groups, self.encoder.eighth_width, width, dropout)
-        self.fusion = Fusion(self.quarter_groups, width)
         self.update = Update(self.quarter_groups, width, dropout)
         self.upsampling = ConvexUpsampling(2 * width)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> list[torch.Tensor]:
         """Disparities float32 [B,1,H,W] in px of ``left`` and ``right`` [B,3,H,W] in 0..1; H, W multiples of 16.
 
-        While training four of them, coarse to fine; in evaluation mode a list of the last one.
+        While training three of them, coarse to fine; in evaluation mode a list of the last one.
         """
         _check_images(left, right, self.stride)
         batch, size = len(left), left.shape[-2:]
@@ -57,16 +54,15 @@ class StereoNet(nn.Module):
             *eighth_matching.chunk(2), bins=self.max_disparity // EIGHTH, groups=self.eighth_groups
         )
         scores = self.hourglass(coarse_volume.contiguous(memory_format=torch.channels_last_3d), eighth)
+        first = F.interpolate(soft_argmin(scores) * (EIGHTH / QUARTER), scale_factor=2.0, mode="bilinear")
         fine_volume = correlation_volume(
             *quarter_matching.chunk(2), bins=self.max_disparity // QUARTER, groups=self.quarter_groups
         )
-        second = soft_argmin(self.fusion(scores, fine_volume, quarter))
-        third, hidden = self.update(fine_volume, quarter, second)
-        final = self.upsampling(third * QUARTER, torch.cat([quarter, hidden], dim=1))
+        second, hidden = self.update(fine_volume, quarter, first)
+        final = self.upsampling(second * QUARTER, torch.cat([quarter, hidden], dim=1))
         if not self.training:
             return [final]
-        coarse = (soft_argmin(scores) * EIGHTH, second * QUARTER, third * QUARTER)
-        return [F.interpolate(disparity, size, mode="bilinear") for disparity in coarse] + [final]
+        return [F.interpolate(bins * QUARTER, size, mode="bilinear") for bins in (first, second)] + [final]
 
 
 class Encoder(nn.Module):
@@ -127,26 +123,6 @@ class Hourglass(nn.Module):
         return self.leave(fine + rise)[:, 0]
 
 
-class Fusion(nn.Module):
-    """Scores [B,2D,2H,2W]: those of the coarse volume, and each pixel's own correlations on top.
-
-    Without the second a thing thinner than 8 px is lost for good: its disparity is out of the update's reach. Features
-    [B,width,2H,2W] say how much either counts.
-    """
-
-    def __init__(self, groups: int, width: int) -> None:
-        super().__init__()
-        self.trust = nn.Conv2d(width, groups + 1, 1)
-
-    def forward(self, scores: torch.Tensor, volume: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        trust = 2 * self.trust(features).sigmoid()
-        scores = F.interpolate(scores, scale_factor=2.0, mode="bilinear")
-        between = torch.lerp(scores, torch.cat([scores[:, 1:], scores[:, -1:]], dim=1), 0.5)
-        prior = torch.stack([scores, between], dim=2).flatten(1, 2)  # bin d of the coarse volume is 2 d of the fine one
-        own = (trust[:, 1:, None] * volume).sum(dim=1)
-        return trust[:, :1] * prior + SHARPNESS * own
-
-
 class Update(nn.Module):
     """Correct a disparity [B,1,H,W], in bins, by the volume's scores within ``reach`` bins of it, and by features."""
 
@@ -156,8 +132,8 @@ class Update(nn.Module):
         self.enter = _conv(groups * (2 * reach + 1) + 1 + width, width)
         self.body = nn.Sequential(Residual(width), Residual(width, dilation=2), nn.Dropout2d(dropout))
         self.change = nn.Conv2d(width, 1, 3, padding=1)
-        nn.init.zeros_(self.change.weight)  # at the start it leaves the disparity as it is
-        nn.init.zeros_(self.change.bias)
+        for parameter in self.change.parameters():
+            nn.init.zeros_(parameter)  # at the start it leaves the disparity as it is
 
     def forward(
         self, volume: torch.Tensor, features: torch.Tensor, disparity: torch.Tensor

@@ -108,9 +108,9 @@ def _thing(generator: np.random.Generator, size: tuple[int, int], far: float, ne
     if (
         shape in ("ellipse", "taper", "wave") and generator.random() < 0.7
     ):  # a ball or a pillar: d falls off as u^2 (+ v^2)
-        bulge = 0.25 * half[0] * generator.random()
-        (ux, uy), (vx, vy) = axes * (1, 1)
         both = shape == "ellipse"
+        bulge = 0.25 * (min(half) if both else half[0]) * generator.random()
+        (ux, uy), (vx, vy) = axes
         bend = -bulge * np.array([ux * ux + both * vx * vx, 2 * (ux * uy + both * vx * vy), uy * uy + both * vy * vy])
     curve = _tamed(level, tilt, bend, (centre[0], centre[1]), (reach[0], reach[1]), (0.5, near))
     edges = (centre[0] - reach[0], centre[0] + reach[0], centre[1] - reach[1], centre[1] + reach[1])
@@ -127,7 +127,7 @@ def _tamed(
     reach: tuple[float, float],
     limits: tuple[float, float],
 ) -> np.ndarray:
-    """The curve [6] with value ``level`` at ``centre``, its slopes shrunk until it keeps ``limits`` in its ``reach``."""
+    """The curve [6] with value ``level`` at ``centre``, made flatter until it keeps ``limits`` within ``reach``."""
     cx, cy = centre
     dx, dy = _UNIT * reach[0], _UNIT[:, None] * reach[1]
     change = (tilt[0] + bend[0] * dx + bend[1] * dy) * dx + (tilt[1] + bend[2] * dy) * dy

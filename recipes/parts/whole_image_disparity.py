@@ -28,7 +28,7 @@ def predict_disparity(
     limit = int(WIDTH_PER_DISPARITY * float(model.max_disparity)) if max_width is None else max_width  # type: ignore
     height, width = left.shape[-2:]
     small = (height, width) if width <= limit else (max(1, round(height * limit / width)), limit)
-    stride = model.stride
+    stride: int = model.stride  # type: ignore[assignment]
     padding = (0, -small[1] % stride, 0, -small[0] % stride)
     with torch.inference_mode():
         if small != (height, width):

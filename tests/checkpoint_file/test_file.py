@@ -48,7 +48,7 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name_and_the_name_before_sav
     monkeypatch.setattr(os, "fsync", lambda file: (done.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
     save(tmp_path / "a.pt", content())
-    assert done == [str(tmp_path / f".tmp-{os.getpid()}-a.pt"), "replace", str(tmp_path)]
+    assert done == [str(tmp_path / f".tmp-{os.getpid()}-a.pt.part"), "replace", str(tmp_path)]
     done.clear()
     link(tmp_path / "a.pt", "last.pt")
     assert done == ["replace", str(tmp_path)]

@@ -92,7 +92,7 @@ def test_a_spare_is_used_where_all_others_are_gone_or_bad(tmp_path, caplog):
 def test_litter_of_processes_that_are_gone_is_cleared_and_that_of_others_left(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    names = [f".tmp-{process}-a.pt" for process in (gone.pid, os.getpid(), os.getppid())]
+    names = [f".tmp-{process}-a.pt.part" for process in (gone.pid, os.getpid(), os.getppid())]
     for name in [*names, "a.pt", ".tmp-notes"]:
         (tmp_path / name).touch()
     assert {path.name for path in clean_litter(tmp_path)} == set(names[:2])

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from ignition.config import load_config
+from ignition.evaluate import main as evaluate
 from ignition.recipe import load_recipe
 from ignition.run import main
-from ignition.evaluate import main as evaluate
+from recipes.parts.stereo_datasets import KNOWN
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data/stereo"
@@ -203,3 +204,9 @@ def test_an_output_folder_that_cannot_be_written_is_told_before_anything_is_done
 def test_an_unknown_data_set_names_the_known_ones(tmp_path, capsys):
     assert main([RECIPE, *TINY, "data.train={name: kiti, root: .}", "--output", "run"]) == 2
     assert "kitti2015" in capsys.readouterr().err
+
+
+def test_the_page_names_every_data_set_and_config():
+    page = (ROOT / "docs" / "depth.md").read_text()
+    assert [name for name in KNOWN if f"| `{name}` | {KNOWN[name].expected} |" not in page] == []
+    assert [config.name for config in CONFIGS if config.stem.split("_")[-1] not in page] == []

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -21,14 +22,17 @@ with RunFolder(sys.argv[1]).lock():
 """
 
 
-def hold(path, then=""):
-    """Another process that has the lock."""
+@contextlib.contextmanager
+def holding(path, then=""):
+    """Another process that has the lock; it is killed at the end at the latest."""
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD.format(then=then), str(path)], stdout=subprocess.PIPE, text=True, env=environment
     )
-    assert process.stdout.readline() == "locked\n"
-    return process
+    with process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
 
 
 @pytest.fixture
@@ -37,30 +41,28 @@ def run(tmp_path):
 
 
 def test_a_second_process_is_refused_and_told_by_whom_until_the_first_is_killed(run):
-    first = hold(run.path)
-    try:
+    with holding(run.path) as first:
         with pytest.raises(RunFolderError) as refusal, run.lock():
             pass
         expected = rf"{run.path} is in use by process {first.pid} on {re.escape(socket.gethostname())} since \d{{4}}-.*"
         assert re.match(expected, str(refusal.value))
-    finally:
         first.kill()
         first.wait()
-    with run.lock():  # a kill -9 gives it free
-        assert json.loads((run.path / ".lock").read_text())["pid"] == os.getpid()
+        with run.lock():  # a kill -9 gives it free
+            assert json.loads((run.path / ".lock").read_text())["pid"] == os.getpid()
 
 
 def test_a_loader_worker_that_outlives_a_killed_run_does_not_hold_the_lock(run):
-    first = hold(run.path, "import os; os.fork() or print(os.getpid(), flush=True)")
-    worker = int(first.stdout.readline())
-    first.kill()
-    first.wait()
-    try:
-        os.kill(worker, 0)  # it is still there
-        with run.lock():
-            pass
-    finally:
-        os.kill(worker, signal.SIGKILL)
+    with holding(run.path, "import os; os.fork() or print(os.getpid(), flush=True)") as first:
+        worker = int(first.stdout.readline())
+        first.kill()
+        first.wait()
+        try:
+            os.kill(worker, 0)  # it is still there
+            with run.lock():
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_run_is_locked_once_within_a_process_as_well(run):
@@ -79,7 +81,7 @@ def test_an_error_within_gives_the_lock_free_and_comes_out_as_it_was(run):
 
 
 def test_litter_of_a_killed_run_is_cleared(run):
-    (run.path / ".tmp-4711-status.json").write_text("half")
+    (run.path / ".tmp-4711-status.json.part").write_text("half")
     with run.lock():
         assert not list(run.path.glob(".tmp-*"))
 

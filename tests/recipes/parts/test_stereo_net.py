@@ -21,13 +21,13 @@ def test_coarse_to_fine_predictions_while_training_and_the_last_one_otherwise():
 
     training, evaluating = net.train()(*pair), net.eval()(*pair)
 
-    assert [tuple(disparity.shape) for disparity in training] == [(2, 1, 32, 64)] * 4
+    assert [tuple(disparity.shape) for disparity in training] == [(2, 1, 32, 64)] * 3
     assert [tuple(disparity.shape) for disparity in evaluating] == [(2, 1, 32, 64)]
     assert all(disparity.dtype == torch.float32 for disparity in training)
 
 
 def test_the_default_size():
-    assert sum(parameter.numel() for parameter in StereoNet().parameters()) == 328_647
+    assert sum(parameter.numel() for parameter in StereoNet().parameters()) == 328_482
 
 
 def test_every_parameter_gets_a_gradient():

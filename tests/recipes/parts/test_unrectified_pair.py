@@ -7,23 +7,24 @@ from recipes.parts.unrectified_pair import unrectified_pair
 
 
 def test_rectification_brings_the_scene_back():
-    for seed in range(3):
+    raw, back = 0.0, 0.0
+    for seed in range(4):
         pair = unrectified_pair(size=(96, 128), seed=seed)
         found = stereo_rectify(**pair.calibration, size=(128, 96))
+        for image, truth, places in (
+            (pair.left, pair.rectified_left, found.left_map()),
+            (pair.right, pair.rectified_right, found.right_map()),
+        ):
+            raw += (image - truth)[:, 1:-1, 1:-1].abs().mean().item() / 8
+            back += (remap(image, places) - truth)[:, 1:-1, 1:-1].abs().mean().item() / 8
 
-        left, right = remap(pair.left, found.left_map()), remap(pair.right, found.right_map())
-
-        # Two bilinear samplings blur; a shift by a single pixel would show far more.
-        for back, truth in ((left, pair.rectified_left), (right, pair.rectified_right)):
-            error = (back - truth)[:, 1:-1, 1:-1].abs().mean()
-            shifted = (truth[:, 1:] - truth[:, :-1]).abs().mean()
-            assert error < 0.012 and error < 0.5 * shifted
+    assert raw > 0.03  # lens, turn and focal length do matter
+    assert back < raw / 4  # what is left is the blur of two linear samplings
 
 
-def test_the_raw_pair_is_neither_rectified_nor_the_same_for_another_seed():
+def test_another_seed_is_another_scene_through_other_cameras():
     pair, other = unrectified_pair(size=(96, 128), seed=0), unrectified_pair(size=(96, 128), seed=1)
 
-    assert (pair.left - pair.rectified_left).abs().mean() > 0.02
     assert not torch.equal(pair.left, other.left)
     assert (pair.calibration["R"] != other.calibration["R"]).any()
 

@@ -1,0 +1,193 @@
+"""What is on the disk after a kill, or an error, at every single operation of several saves."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ignition.checkpoint_file import file as checkpoint_file_file
+from ignition.checkpoint_file import load, newest_good
+from ignition.handlers.checkpoint import Checkpoint, SavingFailed
+
+SCORES = [0.5, 0.6, 0.2]  # the first and the third are better than what was before
+OPERATIONS = ("replace", "fsync", "unlink", "link", "open", "close")
+
+
+class FailPoint:
+    """Counts the operations that change the disk, and does ``what`` instead of, or in the middle of, the n-th."""
+
+    def __init__(self, at, what, operations=OPERATIONS, forever=False):
+        self.at, self.what, self.operations, self.forever, self.count = at, what, operations, forever, 0
+
+    def reached(self):
+        self.count += 1
+        return self.count == self.at or (self.forever and self.count > self.at)
+
+    def arm(self, patch):
+        for name in self.operations:
+            patch(os, name, self.wrapped(getattr(os, name)))
+        patch(checkpoint_file_file, "open", lambda path, mode: self.Torn(self, path, mode) if "w" in mode else open(path, mode))
+
+    def wrapped(self, operation):
+        def step(*arguments, **options):
+            if self.reached():
+                self.what()
+            return operation(*arguments, **options)
+
+        return step
+
+    class Torn:
+        """A file without a buffer, so that half of what is written is really there when the other half fails."""
+
+        def __init__(self, point, path, mode):
+            if point.reached():
+                point.what()
+            self.point, self.file = point, open(path, mode, buffering=0)  # noqa: SIM115
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data):
+            data = bytes(data)
+            if self.point.reached():
+                self.file.write(data[: len(data) // 2])
+                self.point.what()
+            return self.file.write(data)
+
+
+def train(folder, announce=lambda iteration, score: None, **settings):
+    """Three iterations of a model whose weights are the iteration, each evaluated and saved."""
+    model = nn.Linear(3, 3)
+    trainer, evaluator = Engine(lambda engine, batch: fill(model, engine.state.iteration)), Engine(lambda engine, batch: None)
+    checkpoint = Checkpoint(folder, {"model": model}, metric="loss", **settings)
+    evaluator.add_event_handler(
+        Events.COMPLETED, lambda engine: engine.state.metrics.update(loss=SCORES[trainer.state.epoch - 1])
+    )
+    checkpoint.attach_best(evaluator, trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run([0]))
+    checkpoint.attach(trainer)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def tell(engine):
+        if checkpoint.last_path is not None:
+            announce(int(checkpoint.last_path.stem[-8:]), checkpoint.best)
+
+    payload = checkpoint.restore()
+    if payload is not None:
+        trainer.state.iteration = trainer.state.epoch = payload["iteration"]
+        trainer.state.epoch_length = 1
+    trainer.state.max_epochs = len(SCORES)
+    if trainer.state.iteration < len(SCORES):
+        trainer.run([0], max_epochs=len(SCORES))
+    return checkpoint
+
+
+def fill(model, iteration):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(iteration)
+
+
+def check(folder, announced, best):
+    """Whatever happened: nothing visible is broken, and nothing that was announced is lost."""
+    for path in folder.glob("*.pt"):
+        content = load(path)  # whole
+        assert all((tensor == content["iteration"]).all() for tensor in content["model"].values())
+    found = newest_good(folder)
+    assert (found[1]["iteration"] if found else 0) >= announced
+    if announced:
+        assert (folder / "last.pt").exists()
+    if best is not None:
+        assert load(folder / "best.pt")["score"] <= best
+    return found
+
+
+def test_a_kill_at_any_operation_loses_nothing_that_was_announced(tmp_path):
+    at, killed = 0, True
+    while killed:
+        at += 1
+        folder = tmp_path / str(at)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            def die():
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            write = os.write
+            FailPoint(at, die).arm(setattr)
+            train(folder, lambda iteration, score: write(writer, b"%d %.1f\n" % (iteration, score)))
+            os._exit(0)
+        os.close(writer)
+        with open(reader) as told:
+            lines = told.read().split("\n")
+        status = os.waitpid(child, 0)[1]
+        killed = status == signal.SIGKILL
+        assert killed or status == 0
+        announced, best = (lines[-2].split() if len(lines) > 1 else (0, None))
+        check(folder, int(announced), best and float(best))
+        # the run goes on, and ends as if nothing had been
+        checkpoint = train(folder)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "best.pt", "iteration-00000002.pt", "iteration-00000003.pt", "last.pt",
+        ]  # fmt: skip
+        assert checkpoint.best == 0.2 and load(folder / "best.pt")["iteration"] == load(folder / "last.pt")["iteration"] == 3
+    assert at > 80  # three saves have that many operations
+
+
+def no_space():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+ABLE_TO_FAIL = ("replace", "fsync", "link", "open")  # a full disk does not keep one from removing and closing files
+
+
+def test_a_full_disk_at_any_operation_costs_one_save_at_most(tmp_path, monkeypatch):
+    at, failed = 0, True
+    while failed:
+        at += 1
+        folder, told = tmp_path / str(at), []
+        folder.mkdir()
+        point = FailPoint(at, no_space, ABLE_TO_FAIL)
+        with monkeypatch.context() as patch:
+            point.arm(lambda *arguments: patch.setattr(*arguments, raising=False))
+            checkpoint = train(folder, lambda iteration, score: told.append((iteration, score)))
+        failed = point.count >= at
+        assert not list(folder.glob(".tmp-*"))
+        check(folder, *told[-1])
+        assert told[-1][0] >= 2 and len(told) >= 2
+        assert checkpoint.best == min(load(folder / "best.pt")["score"], checkpoint.best)
+        train(folder)
+        assert load(folder / "last.pt")["iteration"] == 3 and load(folder / "best.pt")["score"] == 0.2
+    assert at > 50
+
+
+@pytest.mark.parametrize("max_failures", [3, 100])
+def test_a_disk_that_is_full_from_any_operation_on_leaves_what_was_there(tmp_path, monkeypatch, max_failures):
+    at, failed = 0, True
+    while failed:
+        at += 7  # each is a run of its own; every seventh operation will do
+        folder, told = tmp_path / str(at), []
+        folder.mkdir()
+        point = FailPoint(at, no_space, ABLE_TO_FAIL, forever=True)
+        with monkeypatch.context() as patch:
+            point.arm(lambda *arguments: patch.setattr(*arguments, raising=False))
+            try:
+                train(folder, lambda *news: told.append(news), max_failures=max_failures)
+            except SavingFailed as error:
+                assert max_failures == 3 and "disk full" in str(error)
+        failed = point.count >= at
+        assert not list(folder.glob(".tmp-*"))
+        found = check(folder, *(told[-1] if told else (0, None)))
+        assert train(folder).best == 0.2  # there is space again
+        assert found is None or found[0].parent == folder == Path(folder)
