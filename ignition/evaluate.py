@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ignition.command_line import BAD_USAGE, guarded, say
+from ignition.command_line import guarded, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path as Folder
+    from ignite.engine import Engine
 
     from ignition.rundir import RunFolder
 
@@ -30,18 +29,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE", help="which weights (default: best)")
     parser.add_argument("--pictures", metavar="DIR", help="write pictures of the predictions to DIR")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate. Returns the exit code: 0, 1 failed, 2 bad usage."""
-    arguments = parser().parse_intermixed_args(sys.argv[1:] if argv is None else argv)
-    wrong = [setting for setting in arguments.settings if "=" not in setting]
-    if wrong:
-        say(f"what is {wrong[0]!r}? Settings are written key=value, for instance data.val.name=middlebury2003")
-        return BAD_USAGE
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    arguments = parse(parser(), sys.argv[1:] if argv is None else argv, example="data.val.name=middlebury2003")
     return guarded(lambda: _evaluate(arguments), show_traceback=arguments.traceback)
 
 
@@ -62,7 +55,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(
-    run: RunFolder, checkpoint: Path, *, overrides: list[str], pictures: Folder | None = None
+    run: RunFolder, checkpoint: Path, *, overrides: list[str], pictures: Path | None = None
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of a run's weights, and those of the trivial predictor, on the configured validation data.
 
@@ -71,9 +64,9 @@ def evaluate(
     """
     from ignition import assembly, checkpoint_file
     from ignition.config import load_config
-    from ignition.engine import build_evaluator
+    from ignition.evaluations import Evaluators
     from ignition.precision import Precision
-    from ignition.recipe import evaluation_losses, load_recipe, optional
+    from ignition.recipe import load_recipe
 
     recipe_class = load_recipe(run.recipe_to_run())
     config = load_config(run.config_path, overrides=overrides, recipe_settings=recipe_class.Settings)
@@ -81,29 +74,21 @@ def evaluate(
     device = assembly.choose_device(config.trainer.device)
     precision = Precision(device, amp=config.trainer.amp, channels_last=config.trainer.channels_last)
     splits = assembly.build_splits(recipe, training=False)
-    loader = assembly.evaluation_loader(recipe, config, splits.val, device, "val")
 
     payload = checkpoint_file.load(checkpoint, map_location="cpu")
     model = assembly.build_model(recipe, config, precision)
     assembly.load_weights(model, payload["model"], checkpoint)
-    results: list[dict[str, float]] = []
-    predictors: list[Any] = [recipe.predict]
-    trivial = optional(recipe, "baseline")
-    predictors += [assembly.ask(recipe, "baseline", splits)] if trivial is not None else []
-    for predict in predictors:
-        evaluator = build_evaluator(
-            model,
-            predict,
-            metrics=recipe.metrics(),
-            losses=evaluation_losses(recipe) if predict == recipe.predict else None,
-            weights=assembly.loss_weights(config),
-            precision=precision,
-        )
-        if pictures is not None and predict == recipe.predict:
-            _draw_into(pictures, recipe, evaluator, config.logging.pictures or 4)
-        evaluator.run(loader)
-        results.append({k: float(v) for k, v in evaluator.state.metrics.items() if isinstance(v, (int, float))})
-    return results[0], results[1] if len(results) > 1 else {}
+    evaluators = Evaluators(recipe, config, model, weights=assembly.loss_weights(config), precision=precision)
+    evaluator = evaluators.build()
+    if pictures is not None:
+        _draw_into(pictures, recipe, evaluator, config.logging.pictures or 4)
+    evaluator.run(evaluators.loader(splits.val, "val"))
+    trivial = evaluators.run_baseline(splits)
+    return _numbers(evaluator), _numbers(trivial) if trivial is not None else {}
+
+
+def _numbers(evaluator: Engine) -> dict[str, float]:
+    return {name: float(value) for name, value in evaluator.state.metrics.items() if isinstance(value, (int, float))}
 
 
 def _draw_into(folder: Path, recipe: Any, evaluator: Any, count: int) -> None:

@@ -46,12 +46,16 @@ class Splits:
 class Recipe(Protocol):
     """What the class named ``Recipe`` in a recipe file must have. There is nothing to inherit.
 
-    It is made as ``Recipe(settings, data)``: its own validated ``Settings`` and the config's ``data`` section.
-    These are optional: ``augmentation()``, a module that takes and returns a batch on the device;
-    ``collate(samples)``; ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1;
-    ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave, which spares an evaluation the
-    second forward pass; ``signals(batch, outputs)``, a dict of numbers to watch; ``baseline(splits)``, what a trivial predictor scores, by
-    metric; ``handlers(training)``, for handlers of the recipe's own.
+    It is made as ``Recipe(settings, data)``: its own validated ``Settings`` and the config's ``data`` section. Optional:
+
+    - ``augmentation()``, a module that takes and returns a batch on the device
+    - ``collate(samples)``, samples to batch
+    - ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave: spares an evaluation the second
+      forward pass
+    - ``baseline(splits)``, a trivial predictor, called as ``predict`` is, whose scores stand beside every metric
+    - ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1
+    - ``signals(batch, outputs)``, a dict of numbers to watch
+    - ``handlers(training)``, for handlers of the recipe's own
     """
 
     Settings: type[Section]

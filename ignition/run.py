@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ignition.command_line import BAD_USAGE, guarded, say
+from ignition.command_line import guarded, parse, say
 
 if TYPE_CHECKING:
     from ignition.config import Config
@@ -40,18 +39,13 @@ def parser() -> argparse.ArgumentParser:
         help="go on with the run in DIR, or start it there; without DIR, with the newest run of this config",
     )
     parser.add_argument("--check", action="store_true", help="build everything, try two steps, and tell; no training")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train. Returns the exit code: 0, 1 failed, 2 bad usage, 3 diverged, 130 / 143 interrupted and saved."""
-    arguments = parser().parse_intermixed_args(_untangle(sys.argv[1:] if argv is None else argv))
-    wrong = [setting for setting in arguments.settings if "=" not in setting]
-    if wrong:
-        say(f"what is {wrong[0]!r}? Settings are written key=value, for instance optimizer.lr=5e-5")
-        return BAD_USAGE
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    words = _untangle(sys.argv[1:] if argv is None else argv)
+    arguments = parse(parser(), words, example="optimizer.lr=5e-5")
     return guarded(lambda: _run(arguments), show_traceback=arguments.traceback)
 
 

@@ -14,8 +14,9 @@ from torchvision.utils import save_image
 
 from ignition import assembly, checkpoint_file, distributed
 from ignition.config import Config
-from ignition.data import BadSample, Loader
-from ignition.engine import build_evaluator, build_trainer
+from ignition.data import BadSample
+from ignition.engine import build_trainer
+from ignition.evaluations import Evaluation, Evaluators
 from ignition.events import Diverged
 from ignition.handlers.checkpoint import Checkpoint
 from ignition.handlers.early_stopping import EarlyStopping
@@ -31,8 +32,9 @@ from ignition.handlers.tensorboard import TensorBoard
 from ignition.handlers.watched_numbers import WatchedNumbers
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
-from ignition.recipe import Recipe, evaluation_losses, optional
+from ignition.recipe import Recipe, optional
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
+from ignition.timetable import Timetable
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,6 @@ class Training:
 
         self.splits = assembly.build_splits(recipe)
         self.data = assembly.training_data(recipe, config, self.splits.train, self.device)
-        self.val_loader = self._evaluation_loader(self.splits.val, "val")
 
         self.model = assembly.build_model(recipe, config, self.precision)
         if trainer_settings.compile:
@@ -93,8 +94,18 @@ class Training:
             accumulate=trainer_settings.accumulate,
             batch_size=config.data.batch_size // distributed.world_size(),
         )
-        self.weights = weights
-        self.evaluator = self._build_evaluator(recipe.predict)
+        self.evaluators = Evaluators(
+            recipe, config, self.model, weights=weights, precision=self.precision, clock=self.trainer
+        )
+        self.evaluator = self.evaluators.build()
+        self.val_loader = self.evaluators.loader(self.splits.val, "val")
+        self.timetable = Timetable(
+            epochs=trainer_settings.epochs,
+            epoch_length=len(self.data.loader),
+            evaluate_every=trainer_settings.evaluate_every,
+            save_every_epochs=config.checkpoint.every_epochs,
+            save_every=config.checkpoint.every_iterations,
+        )
         self._attach()
 
     # ------------------------------------------------------------------------------------------------ handlers
@@ -148,16 +159,16 @@ class Training:
             mode=config.checkpoint.mode,
         )
         self.checkpoint.attach_best(self.evaluator, trainer)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._evaluation_due), self.evaluation)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self.timetable.evaluation), self.evaluation)
 
         # the recipe's own, then save what all of them have become, then report
         own = optional(self.recipe, "handlers")
         if own is not None:
             own(self)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._write_status)
-        self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED(event_filter=self._epoch_save_due))
+        self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED(event_filter=self.timetable.epoch_save))
         if config.checkpoint.every_iterations:
-            self.checkpoint.attach(trainer, Events.ITERATION_COMPLETED(event_filter=self._iteration_save_due))
+            self.checkpoint.attach(trainer, Events.ITERATION_COMPLETED(event_filter=self.timetable.iteration_save))
         self.signals = Signals()
         self.signals.attach(trainer, self.evaluator)
         if config.logging.progress:
@@ -276,11 +287,9 @@ class Training:
 
     def _before_training(self) -> None:
         """What is known before the first step: the trivial predictor's score, and, if asked, the model's own."""
-        trivial = optional(self.recipe, "baseline")
+        trivial = self.evaluators.run_baseline(self.splits)
         if trivial is not None:
-            evaluator = self._build_evaluator(assembly.ask(self.recipe, "baseline", self.splits), with_losses=False)
-            evaluator.run(self.val_loader)
-            self.log.write_evaluation(evaluator, self.trainer, "baseline")
+            self.log.write_evaluation(trivial, self.trainer, "baseline")
         if self.config.trainer.evaluate_first:
             self.evaluation(self.trainer)
             self._evaluate_others("before")
@@ -288,21 +297,17 @@ class Training:
     def _evaluate_others(self, when: str) -> None:
         """Further validation sets, under their own name: ``<name>/before/<metric>`` and ``<name>/after/<metric>``."""
         for name, dataset in self.splits.others.items():
-            evaluator = self._build_evaluator(self.recipe.predict)
-            evaluator.run(self._evaluation_loader(dataset, name))
-            self.log.write_evaluation(evaluator, self.trainer, f"{name}/{when}")
+            self.log.write_evaluation(self.evaluators.run(dataset, name), self.trainer, f"{name}/{when}")
 
     def _evaluate_test(self) -> None:
-        """The test data, if there is any: once, with the best weights, which no choice was made by."""
+        """The test data, if there is any: once, with the best weights. It takes part in no choice."""
         if self.splits.test is None:
             return
         best = self.run.checkpoints / BEST_CHECKPOINT
         trained = {name: value.clone() for name, value in self.model.state_dict().items()}
         if best.is_file():
             self.model.load_state_dict(checkpoint_file.load(best, map_location=self.device)["model"])
-        evaluator = self._build_evaluator(self.recipe.predict)
-        evaluator.run(self._evaluation_loader(self.splits.test, "test"))
-        self.log.write_evaluation(evaluator, self.trainer, "test")
+        self.log.write_evaluation(self.evaluators.run(self.splits.test, "test"), self.trainer, "test")
         self.model.load_state_dict(trained)
 
     def _outcome(self) -> Outcome:
@@ -319,37 +324,10 @@ class Training:
 
     # -------------------------------------------------------------------------------------------------- details
 
-    def _build_evaluator(self, predict: Callable[..., Any], *, with_losses: bool = True) -> Engine:
-        return build_evaluator(
-            self.model,
-            predict,
-            metrics=self.recipe.metrics(),
-            losses=evaluation_losses(self.recipe) if with_losses else None,
-            weights=self.weights,
-            precision=self.precision,
-            clock=self.trainer,
-        )
-
-    def _evaluation_loader(self, dataset: Any, split: str) -> Loader:
-        return assembly.evaluation_loader(self.recipe, self.config, dataset, self.device, split)
-
     def _seek(self, engine: Engine) -> None:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
-
-    def _evaluation_due(self, engine: Engine, epoch: int) -> bool:
-        return epoch % self.config.trainer.evaluate_every == 0 or epoch == self.config.trainer.epochs
-
-    def _epoch_save_due(self, engine: Engine, epoch: int) -> bool:
-        every, length = self.config.checkpoint.every_iterations, len(self.data.loader)
-        by_iteration = every is not None and epoch * length // every > (epoch * length - 1) // every
-        return epoch % self.config.checkpoint.every_epochs == 0 or epoch == self.config.trainer.epochs or by_iteration
-
-    def _iteration_save_due(self, engine: Engine, iteration: int) -> bool:
-        """Not at an epoch's last batch: that save waits until the epoch's evaluation is in it."""
-        every = self.config.checkpoint.every_iterations
-        return every is not None and iteration % every == 0 and iteration % len(self.data.loader) != 0
 
     def _tensorboard(self) -> TensorBoard | None:
         if not self.config.logging.tensorboard or distributed.rank() != 0:
@@ -376,26 +354,3 @@ class Training:
             world_size=distributed.world_size(),
             pid=os.getpid(),
         )
-
-
-class Evaluation:
-    """Runs the evaluator; knows when one is due that a stop kept from being done, across a resume as well."""
-
-    def __init__(self, evaluator: Engine, loader: Loader):
-        self.evaluator, self.loader = evaluator, loader
-        self.due = False
-
-    def __call__(self, trainer: Engine) -> None:
-        self.due = True
-        if not trainer.should_terminate:
-            self.evaluator.run(self.loader)
-
-    def done(self, evaluator: Engine) -> None:
-        """The metrics are there: what acts on them comes after."""
-        self.due = False
-
-    def state_dict(self) -> dict[str, bool]:
-        return {"due": self.due}
-
-    def load_state_dict(self, state: dict[str, bool]) -> None:
-        self.due = state["due"]

@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every module of ignition and the floor it stands on. A new module has to be put on one.
 FLOORS = {
     0: {"config", "rundir", "summary"},
-    1: {"events", "distributed", "data", "randomness", "precision", "loss_terms", "checkpoint_file"},
+    1: {"events", "distributed", "data", "randomness", "precision", "loss_terms", "timetable", "checkpoint_file"},
     2: {"engine", "recipe", "handlers", "optimizer"},
-    3: {"assembly", "training"},
+    3: {"assembly", "evaluations", "training"},
     4: {"command_line", "run", "evaluate", "check"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

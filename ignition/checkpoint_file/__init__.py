@@ -2,10 +2,21 @@
 
 from ignition.checkpoint_file.content import NotFinite, Payload, check_finite, check_plain, is_finite, moved
 from ignition.checkpoint_file.file import VERSION, BadCheckpoint, link, load, save
-from ignition.checkpoint_file.folder import clean_litter, newest_good, numbered, set_aside
+from ignition.checkpoint_file.folder import (
+    BEST,
+    LAST,
+    clean_litter,
+    iteration_of,
+    name_of,
+    newest_good,
+    numbered,
+    set_aside,
+)
 from ignition.checkpoint_file.modules import give_state, infinite_buffers, misfits, state_of
 
 __all__ = [
+    "BEST",
+    "LAST",
     "VERSION",
     "BadCheckpoint",
     "NotFinite",
@@ -16,10 +27,12 @@ __all__ = [
     "give_state",
     "infinite_buffers",
     "is_finite",
+    "iteration_of",
     "link",
     "load",
     "misfits",
     "moved",
+    "name_of",
     "newest_good",
     "numbered",
     "save",

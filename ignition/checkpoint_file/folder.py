@@ -11,11 +11,31 @@ from pathlib import Path
 
 from ignition.checkpoint_file.content import Payload
 from ignition.checkpoint_file.file import BadCheckpoint, load
-from ignition.rundir import checkpoint_iteration
 
 log = logging.getLogger(__name__)
 
+LAST, BEST = "last.pt", "best.pt"
+
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.+")
+
+
+def name_of(iteration: int) -> str:
+    """What the checkpoint of an iteration is called.
+
+    >>> name_of(1200)
+    'iteration-00001200.pt'
+    """
+    return f"iteration-{iteration:08d}.pt"
+
+
+def iteration_of(path: Path) -> int | None:
+    """The iteration in a checkpoint's name; None for other files, such as ``last.pt``.
+
+    >>> iteration_of(Path("iteration-00001200.pt")), iteration_of(Path("best.pt"))
+    (1200, None)
+    """
+    match = re.fullmatch(r"iteration-(\d+)\.pt", path.name)
+    return int(match[1]) if match else None
 
 
 def newest_good(folder: Path, *, spare: Iterable[str] = ()) -> tuple[Path, Payload, list[BadCheckpoint]] | None:
@@ -52,7 +72,7 @@ def newest_good(folder: Path, *, spare: Iterable[str] = ()) -> tuple[Path, Paylo
 
 def numbered(folder: Path) -> list[Path]:
     """The checkpoints of ``folder`` by the number in their names (``iteration-00000200.pt``), oldest first."""
-    found = [(number, file) for file in folder.glob("*.pt") if (number := checkpoint_iteration(file.name)) is not None]
+    found = [(number, file) for file in folder.glob("*.pt") if (number := iteration_of(file)) is not None]
     return [file for _, file in sorted(found)]
 
 

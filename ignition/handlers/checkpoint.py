@@ -14,9 +14,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ignition import checkpoint_file, distributed
-from ignition.checkpoint_file import BadCheckpoint, NotFinite, Payload
+from ignition.checkpoint_file import BEST, LAST, BadCheckpoint, NotFinite, Payload
 from ignition.handlers.improvement import Mode, better, check_mode, read_score
-from ignition.rundir import BEST_CHECKPOINT, LAST_CHECKPOINT, checkpoint_iteration, checkpoint_name
 
 log = logging.getLogger(__name__)
 
@@ -201,17 +200,17 @@ class Checkpoint:
 
     def _write_all(self, payload: Payload) -> None:
         """The files of an iteration, in the order in which a kill in between does no harm."""
-        path = self.folder / checkpoint_name(payload["iteration"])
+        path = self.folder / checkpoint_file.name_of(payload["iteration"])
         checkpoint_file.save(path, payload)
         self.last_path = path
-        checkpoint_file.link(path, LAST_CHECKPOINT)
+        checkpoint_file.link(path, LAST)
         if self._is_best(payload):
-            checkpoint_file.link(path, BEST_CHECKPOINT)
+            checkpoint_file.link(path, BEST)
         self._written = (payload["iteration"], self._scored)
         self._prune(payload["iteration"])
 
     def _write_measured(self, payload: Payload) -> None:
-        checkpoint_file.save(self.folder / BEST_CHECKPOINT, payload)
+        checkpoint_file.save(self.folder / BEST, payload)
 
     def _is_best(self, payload: Payload) -> bool:
         score = self._score_of(payload)
@@ -223,7 +222,11 @@ class Checkpoint:
         return payload.get("score") if same else None
 
     def _prune(self, iteration: int) -> None:
-        older = [path for path in checkpoint_file.numbered(self.folder) if _iteration_of(path) <= iteration]
+        older = [
+            path
+            for path in checkpoint_file.numbered(self.folder)
+            if (checkpoint_file.iteration_of(path) or 0) <= iteration
+        ]
         for path in older[: -self.keep]:
             try:
                 path.unlink()
@@ -274,16 +277,16 @@ class Checkpoint:
         return payload
 
     def _find(self) -> tuple[Path, Payload, float | None] | None:
-        found = checkpoint_file.newest_good(self.folder, spare=(LAST_CHECKPOINT, BEST_CHECKPOINT))
+        found = checkpoint_file.newest_good(self.folder, spare=(LAST, BEST))
         if found is None:
             return None
         path, payload, _ = found
-        _relink(path, LAST_CHECKPOINT)
+        _relink(path, LAST)
         return path, payload, self._find_best(path, payload) if self.metric else None
 
     def _find_best(self, path: Path, payload: Payload) -> float | None:
         """The score of best.pt; let it name the checkpoint at ``path`` if a kill came before it could."""
-        best_path, best = self.folder / BEST_CHECKPOINT, None
+        best_path, best = self.folder / BEST, None
         candidates = [(path, payload)]
         try:
             kept = payload if _is_same(best_path, path) else checkpoint_file.load(best_path)
@@ -299,7 +302,7 @@ class Checkpoint:
             score = self._score_of(content)
             if score is not None and better(score, best, self.mode):
                 best = score
-                _relink(candidate, BEST_CHECKPOINT)
+                _relink(candidate, BEST)
         return best
 
     def _others(self, path: Path) -> list[tuple[Path, Payload]]:
@@ -355,10 +358,6 @@ def _on_first(action: Callable[[], T]) -> T:
     if words is not None:
         raise RuntimeError(f"process 0 ended with {words}")
     return result  # type: ignore[return-value]
-
-
-def _iteration_of(path: Path) -> int:
-    return checkpoint_iteration(path.name) or 0
 
 
 def _relink(path: Path, name: str) -> None:

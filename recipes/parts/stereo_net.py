@@ -26,7 +26,7 @@ class StereoNet(nn.Module):
 
     stride = 16
 
-    def __init__(self, *, max_disparity: int = 80, width: int = 32, dropout: float = 0.0) -> None:
+    def __init__(self, *, max_disparity: int = 96, width: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
         if max_disparity <= 0 or max_disparity % 16:
             raise ValueError(f"max_disparity is {max_disparity} px; it must be a positive multiple of 16")

@@ -25,8 +25,8 @@ def test_what_is_plain_comes_back_as_it_was(tmp_path, plain):
 
 
 @pytest.mark.parametrize(("value", "kind"), [
-    (np.float64(1), "float64"), (np.ones(1), "ndarray"), (Path("x"), "PosixPath"), ({1}, "set"), (lambda: 0, "function"),
-    (Pair(1, 2), "Pair"), (torch.nn.Linear(1, 1), "Linear"), (bytearray(b"a"), "bytearray"),
+    (np.float64(1), "float64"), (np.ones(1), "ndarray"), (Path("x"), "PosixPath"), ({1}, "set"),
+    (lambda: 0, "function"), (Pair(1, 2), "Pair"), (torch.nn.Linear(1, 1), "Linear"), (bytearray(b"a"), "bytearray"),
 ], ids=str)  # fmt: skip
 def test_what_is_not_is_refused_with_its_place_and_nothing_is_written(tmp_path, value, kind):
     with pytest.raises(TypeError, match=rf"^optimizer\.groups\[1\]\.betas is a {kind}; a checkpoint holds tensors"):
@@ -71,7 +71,10 @@ def test_a_model_that_is_not_finite_is_found_and_named(dtype):
 
 
 def test_what_is_infinite_by_design_is_passed_over():
-    payload = {"model": {"mask": torch.tensor([0.0, -INF]), "weight": torch.tensor([INF])}, "not_finite": ["model.mask"]}
+    payload = {
+        "model": {"mask": torch.tensor([0.0, -INF]), "weight": torch.tensor([INF])},
+        "not_finite": ["model.mask"],
+    }
     with pytest.raises(NotFinite, match=r"in model\.weight$"):
         check_finite(payload)
 

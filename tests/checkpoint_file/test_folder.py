@@ -5,16 +5,26 @@ import subprocess
 import pytest
 import torch
 
+from ignition import checkpoint_file, rundir
 from ignition.checkpoint_file import BadCheckpoint, clean_litter, link, newest_good, numbered, save
 
 
 def write(folder, *iterations):
     for iteration in iterations:
-        save(folder / f"iteration-{iteration:08d}.pt", {"version": 1, "iteration": iteration, "model": {"w": torch.ones(9)}})
+        save(
+            folder / f"iteration-{iteration:08d}.pt",
+            {"version": 1, "iteration": iteration, "model": {"w": torch.ones(9)}},
+        )
 
 
 def damage(path):
     path.write_bytes(path.read_bytes()[:-30])
+
+
+def test_whoever_reads_a_run_folder_without_torch_knows_the_same_names():
+    assert (rundir.LAST_CHECKPOINT, rundir.BEST_CHECKPOINT) == (checkpoint_file.LAST, checkpoint_file.BEST)
+    for iteration in (0, 1200, 123456789):
+        assert rundir.checkpoint_name(iteration) == checkpoint_file.name_of(iteration)
 
 
 def test_an_empty_folder_has_none(tmp_path):
@@ -35,7 +45,7 @@ def test_a_damaged_newest_is_set_aside_with_one_warning_and_the_one_before_is_us
     write(tmp_path, 1, 2, 3)
     damage(tmp_path / "iteration-00000003.pt")
     with caplog.at_level(logging.WARNING):
-        path, payload, (bad,) = newest_good(tmp_path)
+        _, payload, (bad,) = newest_good(tmp_path)
     assert payload["iteration"] == 2 and bad.path.name == "iteration-00000003.pt"
     assert [record.message for record in caplog.records] == [
         f"{tmp_path}/iteration-00000003.pt is cut off or no checkpoint (File is not a zip file), "

@@ -22,7 +22,7 @@ def numbers(folder, pattern="iteration-*.pt"):
 
 
 class Run:
-    """A model whose weight is the iteration, trained by a two-line engine and scored by a script, one score an epoch."""
+    """A model whose weight is the iteration, trained by a two-line engine; a script has its score after each epoch."""
 
     def __init__(self, folder, scores=(), *, epoch_length=1, **settings):
         self.model = nn.Linear(1, 1, bias=False)
@@ -83,7 +83,9 @@ def test_any_event_will_do_and_an_iteration_is_written_once(tmp_path, monkeypatc
     written, run = [], Run(tmp_path, epoch_length=4, keep=100)
     run.saved(Events.ITERATION_COMPLETED(every=3)).saved(Events.EPOCH_COMPLETED(every=1)).saved(Events.COMPLETED)
     write = run.checkpoint._write_all
-    monkeypatch.setattr(run.checkpoint, "_write_all", lambda content: (written.append(content["iteration"]), write(content)))
+    monkeypatch.setattr(
+        run.checkpoint, "_write_all", lambda content: (written.append(content["iteration"]), write(content))
+    )
     run.train(3)
     assert written == [3, 4, 6, 8, 9, 12] == numbers(tmp_path)
 
@@ -186,18 +188,26 @@ def full(*arguments):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_save_that_fails_is_told_with_what_is_still_good_and_training_goes_on(tmp_path, monkeypatch, caplog):
-    run, fsync = Run(tmp_path).saved(), os.fsync
+def fill_at(run, monkeypatch, iterations):
+    """Let the disk be full in some iterations."""
+    fsync = os.fsync
 
     def disk(engine):
-        monkeypatch.setattr(os, "fsync", full if engine.state.iteration in (3, 4) else fsync)
+        monkeypatch.setattr(os, "fsync", full if engine.state.iteration in iterations else fsync)
 
     run.trainer.add_event_handler(Events.ITERATION_STARTED, disk)
+
+
+def test_a_save_that_fails_is_told_with_what_is_still_good_and_training_goes_on(tmp_path, monkeypatch, caplog):
+    run = Run(tmp_path).saved()
+    fill_at(run, monkeypatch, [3, 4])
     with caplog.at_level(logging.ERROR):
         run.train(5)
     assert numbers(tmp_path) == [2, 5]
     third, fourth = (record.message for record in caplog.records)
-    assert third.startswith(f"no checkpoint of iteration 3: {tmp_path}/iteration-00000003.pt was not written: disk full: ")
+    assert third.startswith(
+        f"no checkpoint of iteration 3: {tmp_path}/iteration-00000003.pt was not written: disk full: "
+    )
     assert third.endswith("; the newest good one is iteration-00000002.pt. The run goes on, 1 of 3")
     assert fourth.endswith("; the newest good one is iteration-00000002.pt. The run goes on, 2 of 3")
     assert run.checkpoint._failures == 0
@@ -205,9 +215,7 @@ def test_a_save_that_fails_is_told_with_what_is_still_good_and_training_goes_on(
 
 def test_three_failures_in_a_row_end_the_run(tmp_path, monkeypatch):
     run = Run(tmp_path, max_failures=3).saved()
-    run.trainer.add_event_handler(
-        Events.ITERATION_STARTED(event_filter=lambda engine, it: it == 3), lambda engine: monkeypatch.setattr(os, "fsync", full)
-    )  # fmt: skip
+    fill_at(run, monkeypatch, [3, 4, 5])
     with pytest.raises(SavingFailed, match=r"no checkpoint of iteration 5: .*disk full.* 3 saves in a row failed"):
         run.train(9)
     monkeypatch.undo()
@@ -216,10 +224,7 @@ def test_three_failures_in_a_row_end_the_run(tmp_path, monkeypatch):
 
 def test_a_best_that_could_not_be_written_is_not_held_for_the_best(tmp_path, monkeypatch):
     run = Run(tmp_path, [0.5, 0.1, 0.3, 0.2], metric="loss").evaluated()
-    fsync = os.fsync
-    run.trainer.add_event_handler(
-        Events.ITERATION_STARTED, lambda engine: monkeypatch.setattr(os, "fsync", full if engine.state.iteration == 2 else fsync)
-    )  # fmt: skip
+    fill_at(run, monkeypatch, [2])
     run.train()
     assert weight(tmp_path / "best.pt") == 4 and run.checkpoint.best == 0.2  # 0.1 is nowhere on the disk
 
@@ -404,9 +409,13 @@ def test_a_file_that_does_not_fit_is_told_before_anything_is_loaded(tmp_path):
     with pytest.raises(BadCheckpoint) as refusal:
         run.checkpoint.restore()
     path = tmp_path / "iteration-00000001.pt"
-    assert str(refusal.value) == f"{path}: has no state of 'ema'; it has a state of 'extra', for which there is no object"
+    assert (
+        str(refusal.value) == f"{path}: has no state of 'ema'; it has a state of 'extra', for which there is no object"
+    )
     other = Checkpoint(tmp_path, {"extra": torch.optim.SGD([torch.ones(1)], lr=0.5), "model": nn.Linear(1, 2)})
-    with pytest.raises(BadCheckpoint, match=r"does not fit 'model': it lacks bias; it does not fit 'model': weight is \[1, 1\]"):
+    with pytest.raises(
+        BadCheckpoint, match=r"does not fit 'model': it lacks bias; it does not fit 'model': weight is \[1, 1\]"
+    ):
         other.restore()
     assert run.model.weight.item() == before and other.objects["extra"].param_groups[0]["lr"] == 0.5
     assert path.exists()  # it is not the file's fault
@@ -422,7 +431,9 @@ def test_an_object_that_refuses_its_state_is_named_with_those_that_are_loaded(tm
 def test_a_folder_of_another_run_is_refused_before_the_first_iteration(tmp_path):  # V10
     Run(tmp_path, [0.9], metric="loss").evaluated().train()
     run = Run(tmp_path).saved()
-    with pytest.raises(FileExistsError, match=r"holds checkpoints of another run \(best.pt, iteration-00000001.pt, last.pt\)"):
+    with pytest.raises(
+        FileExistsError, match=r"holds checkpoints of another run \(best.pt, iteration-00000001.pt, last.pt\)"
+    ):
         run.train(1)
     assert run.trainer.state.iteration == 0
     with pytest.raises(FileExistsError):
@@ -469,7 +480,7 @@ def test_a_compiled_model_is_saved_under_plain_names_and_loads_into_any(tmp_path
     assert plain.weight.item() == parallel.module.weight.item() == model.weight.item()
 
 
-# ------------------------------------------------------------------------------------------ what ignite's own does there
+# ----------------------------------------------------------------------------------------- what ignite's own does there
 
 
 def ignites(folder, scores, *, to_save=None, n_saved=1, fail_at=None, **settings):
@@ -487,7 +498,7 @@ def ignites(folder, scores, *, to_save=None, n_saved=1, fail_at=None, **settings
 
 
 def test_v6_ignites_has_no_file_left_after_a_failed_write(tmp_path, monkeypatch):
-    handler, trainer = ignites(tmp_path / "ignite", None)
+    _, trainer = ignites(tmp_path / "ignite", None)
     trainer.run([0], max_epochs=2)
     monkeypatch.setattr("ignite.handlers.checkpoint.os.replace", full)
     with pytest.raises(OSError):
@@ -501,7 +512,7 @@ def test_v6_ignites_has_no_file_left_after_a_failed_write(tmp_path, monkeypatch)
 
 
 def test_v7_ignites_keeps_a_first_nan_for_ever(tmp_path):
-    handler, trainer = ignites(tmp_path, [NAN, 0.5, 0.6, 0.7])
+    _, trainer = ignites(tmp_path, [NAN, 0.5, 0.6, 0.7])
     trainer.run([0], max_epochs=4)
     assert [path.name for path in tmp_path.iterdir()] == ["model_1_s=nan.pt"]
 
@@ -529,7 +540,7 @@ def test_v10_ignites_holds_a_worse_model_for_the_best_after_a_restart(tmp_path):
 def test_v11_ignites_brings_nothing_to_the_disk_and_leaves_litter_after_a_kill(tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), fsync(file)))
-    handler, trainer = ignites(tmp_path / "ignite", None)
+    _, trainer = ignites(tmp_path / "ignite", None)
     trainer.run([0])
     assert synced == []
     child = os.fork()

@@ -66,9 +66,9 @@ def test_a_loader_worker_that_outlives_a_killed_run_does_not_hold_the_lock(run):
 
 
 def test_a_run_is_locked_once_within_a_process_as_well(run):
-    with run.lock():
-        with pytest.raises(RunFolderError, match=f"in use by process {os.getpid()} "), run.lock():
-            pass
+    again = pytest.raises(RunFolderError, match=f"in use by process {os.getpid()} ")
+    with run.lock(), again, run.lock():
+        pass
     with run.lock():
         pass
 
@@ -88,7 +88,7 @@ def test_litter_of_a_killed_run_is_cleared(run):
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     began = time.perf_counter()
-    with pytest.raises(RunFolderError, match=f"cannot write in the run folder {tmp_path}/gone: No such file"):
-        with RunFolder(tmp_path / "gone").lock():
-            pass
+    refusal = pytest.raises(RunFolderError, match=f"cannot write in the run folder {tmp_path}/gone: No such file")
+    with refusal, RunFolder(tmp_path / "gone").lock():
+        pass
     assert time.perf_counter() - began < 1

@@ -102,9 +102,8 @@ class FullDisk:
 
 
 def test_a_full_disk_warns_once_and_the_gap_is_marked(log_file, monkeypatch, caplog):
-    monkeypatch.setattr(
-        rows, "open", lambda path, mode, **options: (FullDisk if mode == "ab" else open)(path, mode, **options), raising=False
-    )  # fmt: skip
+    opened = lambda path, mode, **options: (FullDisk if mode == "ab" else open)(path, mode, **options)  # noqa: E731
+    monkeypatch.setattr(rows, "open", opened, raising=False)
     written = Rows(log_file)
     written.write({"iteration": 1})
     written._file.room = 7  # half of the next row gets onto the disk
