@@ -55,7 +55,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     if show_traceback:
-        traceback.print_exc()
+        traceback.print_exception(known)
         print(getattr(known, "details", ""), file=sys.stderr)
     say(f"{'diverged: ' if code == DIVERGED else ''}{known}")
     return code

@@ -88,8 +88,13 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, is_new: b
         run.write_config(config.to_yaml())
         run.write_recipe(Path(recipe_class.__recipe_file__))  # type: ignore[attr-defined]
         run.write_environment()
+    try:
+        training = Training(recipe_class(config.recipe, config.data), config, run)  # type: ignore[call-arg]
+    except Exception:
+        if is_new and distributed.rank() == 0:
+            run.discard()
+        raise
     say_first(f"run folder: {run.path}")
-    training = Training(recipe_class(config.recipe, config.data), config, run)  # type: ignore[call-arg]
     if not is_new and training.restore():
         if training.finished:
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")

@@ -148,6 +148,16 @@ class RunFolder:
         files = [self.path / STATUS, self.path / METRICS, *sorted(self.checkpoints.glob("*.pt"))]
         return [str(file.relative_to(self.path)) for file in files if file.exists()]
 
+    def discard(self) -> None:
+        """Take back a folder that was just made, for a run that could not begin. What has results stays."""
+        if self.read_metrics() or any(self.checkpoints.glob("*.pt")):
+            return
+        for name in (CONFIG, RECIPE, ENVIRONMENT, STATUS, METRICS, LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path / PICTURES, self.path):
+            with contextlib.suppress(OSError):  # somebody else's files are in it
+                folder.rmdir()
+
     def _furnish(self) -> RunFolder:
         _make(self.checkpoints)
         _make(self.path / PICTURES)
