@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-MODES = ("off", "bf16", "fp16")
+MODES = ("off", "auto", "bf16", "fp16")
 
 
 class Precision:
@@ -17,7 +17,8 @@ class Precision:
 
     Args:
         device: where to compute.
-        amp: ``off`` (float32), ``bf16``, or ``fp16``, which scales losses (``GradScaler``) since its range is small.
+        amp: ``off`` (float32), ``bf16``, ``fp16``, which scales losses (``GradScaler``) since its range is small, or
+            ``auto``: bf16 where the device computes it in hardware, and off where it would only be emulated.
         channels_last: lay image batches [B,C,H,W] out with channels innermost, which convolutions prefer.
 
     Raises:
@@ -29,6 +30,8 @@ class Precision:
             raise ValueError(f"amp is {amp!r}; it can be one of {', '.join(MODES)}")
         self.device = torch.device(device)
         self.amp, self.channels_last = amp, channels_last
+        if amp == "auto":
+            self.amp = "bf16" if computes_bf16(self.device) else "off"
         self.scaler = torch.amp.GradScaler(self.device.type) if amp == "fp16" else None
 
     def place(self, batch: Any) -> Any:
@@ -80,6 +83,16 @@ class Precision:
         """Go on with a saved loss scale. A state of another ``amp`` leaves the fresh scale, which finds its level."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether ``device`` has instructions for bf16. Emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        found = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public way to ask
+        return bool(found is not None and found())
+    return False
 
 
 def _apply(batch: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:

@@ -53,7 +53,7 @@ class Recipe:
     class Settings(Section):
         model: Literal["small", "full", "mono"] = Field("small", description="the network")
         max_disparity: int = Field(
-            80, ge=16, le=512, description="largest disparity that is found, px; see the network"
+            96, ge=16, le=512, description="largest disparity that is found, px; see the network"
         )
         dropout: float = Field(0.0, ge=0, le=0.5, description="share of feature maps left out while training")
         crop_height: int = Field(96, ge=32, description="height of training crops, px")

@@ -40,8 +40,14 @@ def test_the_loss_scale_survives_a_resume_and_a_change_of_mode():
 
 
 def test_an_unknown_mode_names_the_known_ones():
-    with pytest.raises(ValueError, match="off, bf16, fp16"):
+    with pytest.raises(ValueError, match="off, auto, bf16, fp16"):
         Precision("cpu", amp="int8")
+
+
+@pytest.mark.parametrize(("hardware", "amp"), [(True, "bf16"), (False, "off")])
+def test_auto_takes_bf16_only_where_it_is_in_hardware(monkeypatch, hardware, amp):
+    monkeypatch.setattr("ignition.precision.computes_bf16", lambda device: hardware)
+    assert Precision("cpu", amp="auto").amp == amp
 
 
 @pytest.mark.gpu

@@ -96,7 +96,9 @@ class Trainer(Section):
     epochs: int = Field(default=10, ge=1, description="passes over the training data")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="every random choice of the run follows from it")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added up for one optimizer step")
-    amp: Literal["off", "bf16", "fp16"] = Field(default="off", description="mixed precision")
+    amp: Literal["off", "auto", "bf16", "fp16"] = Field(
+        default="off", description="mixed precision; `auto`: bf16 where the device has it in hardware, else off"
+    )
     compile: bool = Field(default=False, description="`torch.compile` the model")
     channels_last: bool = Field(default=False, description="memory layout of images; faster on most GPUs")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, ...")

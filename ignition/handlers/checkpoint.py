@@ -44,7 +44,7 @@ class Checkpoint:
         metric: the one that chooses the best, as in ``evaluator.state.metrics``.
         mode: ``min`` where lower is better, ``max`` where higher is.
         every_minutes: save as well when so much time has passed since the last save.
-        max_failures: this many failed saves in a row raise `SavingFailed`.
+        max_failures: saves that fail in this many iterations in a row raise `SavingFailed`.
 
     Attributes:
         best: the score of ``best.pt``; None where there is none.
@@ -76,6 +76,7 @@ class Checkpoint:
         self._written: tuple[int, Any] | None = None  # the iteration of the newest file, and what was scored by then
         self._waiting = False
         self._failures = 0
+        self._failed_at: int | None = None
         self._tried_at = time.monotonic()
         self._folder_is_ours = False
         self._followed: list[Engine] = []
@@ -188,9 +189,10 @@ class Checkpoint:
         if not problem:
             if self._is_best(payload):
                 self.best = payload["score"]
-            self._failures = 0
+            self._failures, self._failed_at = 0, None
             return True
-        self._failures += is_failure
+        if is_failure and self._failed_at != payload["iteration"]:
+            self._failures, self._failed_at = self._failures + 1, payload["iteration"]
         good = f"the newest good one is {self.last_path.name}" if self.last_path else "there is no earlier one"
         what = f"no checkpoint of iteration {payload['iteration']}: {problem}; {good}"
         if self._failures >= self.max_failures:
@@ -323,6 +325,8 @@ class Checkpoint:
             for name in payload
             if name not in self.objects and name not in OWN_KEYS
         ]
+        if not isinstance(payload.get("iteration"), int):
+            problems.append("does not say its iteration")
         for name in self._modules() if not problems else []:
             problems += [
                 f"does not fit '{name}': {why}" for why in checkpoint_file.misfits(self.objects[name], payload[name])

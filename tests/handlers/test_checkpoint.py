@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ignition.checkpoint_file import BadCheckpoint, load
+from ignition.checkpoint_file import BadCheckpoint, load, save
 from ignition.handlers.checkpoint import Checkpoint, SavingFailed
 from ignition.handlers.early_stopping import EarlyStopping
 
@@ -222,6 +222,14 @@ def test_three_failures_in_a_row_end_the_run(tmp_path, monkeypatch):
     assert Run(tmp_path).checkpoint.restore()["iteration"] == 2
 
 
+def test_a_second_try_in_the_same_iteration_counts_with_the_first(tmp_path, monkeypatch, caplog):
+    run = Run(tmp_path, [0.5, 0.4, 0.3], metric="loss", max_failures=2).evaluated()
+    fill_at(run, monkeypatch, [2])
+    run.train()
+    assert [record.message[-7:] for record in caplog.records] == [" 1 of 2"] * 2
+    assert numbers(tmp_path) == [1, 3]
+
+
 def test_a_best_that_could_not_be_written_is_not_held_for_the_best(tmp_path, monkeypatch):
     run = Run(tmp_path, [0.5, 0.1, 0.3, 0.2], metric="loss").evaluated()
     fill_at(run, monkeypatch, [2])
@@ -421,6 +429,12 @@ def test_a_file_that_does_not_fit_is_told_before_anything_is_loaded(tmp_path):
     assert path.exists()  # it is not the file's fault
 
 
+def test_a_file_that_does_not_say_where_it_belongs_is_told(tmp_path):
+    save(tmp_path / "iteration-00000001.pt", {"version": 1, "model": {"weight": torch.ones(1, 1)}})
+    with pytest.raises(BadCheckpoint, match="does not say its iteration"):
+        Run(tmp_path).checkpoint.restore()
+
+
 def test_an_object_that_refuses_its_state_is_named_with_those_that_are_loaded(tmp_path):
     Run(tmp_path, objects={"a": EarlyStopping("loss", "min", patience=1)}).saved().train(1)
     with pytest.raises(BadCheckpoint, match=r"the state of 'a' cannot be loaded: the saved state is of metric 'loss'.*"
@@ -607,6 +621,6 @@ with distributed.process_group("cpu"):
 def test_process_0_writes_and_all_know_the_same(tmp_path, two_processes):
     folder = tmp_path / "checkpoints"
     outputs = two_processes(TOGETHER.replace("FOLDER", repr(str(folder))))
-    expected = [f"{1 / 3} iteration-00000003.pt", "4 True", f"3 {1 / 3} [0, 1] True"]
+    expected = [f"{1 / 3} iteration-00000003.pt", "5 True", f"3 {1 / 3} [0, 1] True"]
     assert [output.splitlines() for output in outputs] == [expected, expected]
     assert numbers(folder) == [2, 3] and list(load(folder / "last.pt")["model"]) == ["weight"]
