@@ -127,7 +127,7 @@ def _print(checkpoint: Path, metrics: dict[str, float], baseline: dict[str, floa
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(header_style="bold", title=str(checkpoint), title_justify="left")
+    table = Table(header_style="bold")
     table.add_column("metric")
     table.add_column("this model", justify="right")
     if baseline:
@@ -135,7 +135,9 @@ def _print(checkpoint: Path, metrics: dict[str, float], baseline: dict[str, floa
     for name, value in metrics.items():
         trivial = f"{baseline[name]:.4g}" if name in baseline else "-"
         table.add_row(name, f"{value:.4g}", *([trivial] if baseline else []))
-    Console().print(table)
+    console = Console()
+    console.print(str(checkpoint), highlight=False, soft_wrap=True)
+    console.print(table)
 
 
 def _plain(values: dict[str, float]) -> dict[str, Any]:

@@ -46,12 +46,12 @@ class Splits:
 class Recipe(Protocol):
     """What the class named ``Recipe`` in a recipe file must have. There is nothing to inherit.
 
-    It is made as ``Recipe(settings, data)``: its own validated ``Settings`` and the config's ``data`` section. Optional:
+    It is made as ``Recipe(settings, data)``, of its own validated ``Settings`` and the config's ``data``. Optional:
 
     - ``augmentation()``, a module that takes and returns a batch on the device
     - ``collate(samples)``, samples to batch
-    - ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave: spares an evaluation the second
-      forward pass
+    - ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave: spares an evaluation
+      the second forward pass
     - ``baseline(splits)``, a trivial predictor, called as ``predict`` is, whose scores stand beside every metric
     - ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1
     - ``signals(batch, outputs)``, a dict of numbers to watch

@@ -220,10 +220,10 @@ class Training:
         """
         payload = self.checkpoint.restore(map_location=self.device)
         if payload is None:
-            self.run.rewind_metrics(-1)
+            self._rewind_metrics(-1)
             return False
         length = len(self.data.loader)
-        if payload["epoch_length"] != length:
+        if payload["epoch_length"] not in (None, length):  # None: saved before the first step
             raise assembly.AssemblyError(
                 f"{self.run.path}: an epoch of this run has {payload['epoch_length']} batches, and with this data and "
                 f"data.batch_size it would have {length}: go on with what it was started with, or start a new run"
@@ -232,9 +232,14 @@ class Training:
         state.iteration, state.epoch_length = payload["iteration"], length
         state.epoch, state.steps = payload["iteration"] // length, self.learning_rate.steps
         state.max_epochs = self.config.trainer.epochs
-        if distributed.rank() == 0:
-            self.run.rewind_metrics(payload["iteration"])
+        # What is done before the first step is done again, so its rows go too.
+        self._rewind_metrics(payload["iteration"] or -1)
         return True
+
+    def _rewind_metrics(self, iteration: int) -> None:
+        """Rows of later iterations go: they come again."""
+        if distributed.rank() == 0:
+            self.run.rewind_metrics(iteration)
 
     @property
     def finished(self) -> bool:

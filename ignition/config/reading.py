@@ -99,7 +99,7 @@ class _Refused(Exception):
 class _Loader(yaml.SafeLoader):
     """PyYAML's scanner and parser, with nothing resolved, and tags and oversized documents refused."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML reads it from the class)
+    yaml_implicit_resolvers: dict[str, Any] = {}
 
     def __init__(self, text: str, reader: _NodeReader):
         super().__init__(text)

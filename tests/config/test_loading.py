@@ -117,8 +117,8 @@ def test_five_mistakes_are_five_lines(tmp_path):
         ("trainer.seed=-1", "expected a number of at least 0, found -1"),
         ("trainer.threads=0", "expected a number of at least 1, found 0"),
         # words
-        ("trainer.amp=bf61", "expected 'off', 'bf16' or 'fp16', found text 'bf61'. Did you mean 'bf16'?"),
-        ("trainer.amp=false", "expected 'off', 'bf16' or 'fp16', found false"),
+        ("trainer.amp=bf61", "expected 'off', 'auto', 'bf16' or 'fp16', found text 'bf61'. Did you mean 'bf16'?"),
+        ("trainer.amp=false", "expected 'off', 'auto', 'bf16' or 'fp16', found false"),
         ("trainer.device=GPU 1", "expected 'auto' or a device such as 'cpu', 'cuda' or 'cuda:1', found 'GPU 1'"),
         ("schedule.name=onecycle", "expected 'constant', 'one_cycle', 'cosine' or 'plateau', "
                                    "found text 'onecycle'. Did you mean 'one_cycle'?"),

@@ -73,11 +73,15 @@ def test_every_network_passes_the_check(model, capsys):
 
 
 def test_a_short_training_learns_and_draws(capsys):
-    words = ["trainer.epochs=6", "recipe.train_samples=64", "data.batch_size=8", "optimizer.lr=3e-3"]
+    words = [
+        "recipe.crop_height=64", "recipe.crop_width=128", "recipe.max_disparity=48", "recipe.train_samples=256",
+        "recipe.val_samples=8", "data.batch_size=8", "optimizer.lr=3e-3", "trainer.epochs=5",
+    ]  # fmt: skip
     assert main([RECIPE, *TINY, *words]) == 0
     run = "runs/depth/depth-001"
-    errors = values(run, "val/epe")
-    assert errors[-1] < 0.75 * errors[0]
+    errors, (trivial,) = values(run, "val/epe"), values(run, "baseline/epe")
+    assert errors[-1] < 0.65 * trivial  # 0.53 when this was written; a whole training reaches 0.15
+    assert errors[-1] < 0.6 * errors[0]
     assert {
         "val/bad1",
         "val/bad2",
@@ -88,10 +92,9 @@ def test_a_short_training_learns_and_draws(capsys):
         "val/delta1",
         "val/density",
     } <= set(json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1]))
-    assert len(values(run, "baseline/epe")) == 1
     pictures = sorted(Path(run, "pictures").iterdir())
-    assert len(pictures) == 6 * 4
-    assert Image.open(pictures[0]).width > 4 * 64
+    assert len(pictures) == 5 * 4
+    assert Image.open(pictures[0]).width > 4 * 128
     assert "trivial" in capsys.readouterr().out
 
 
