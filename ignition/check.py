@@ -79,6 +79,7 @@ def check(recipe_class: type[Recipe], config: Config) -> int:
             update={"logging": config.logging.model_copy(update={"progress": False, "tensorboard": False})}
         )
         training = Training(recipe_class(quiet.recipe, quiet.data), quiet, run)  # type: ignore[call-arg]
+        training.begin()
         _print_model(console, training.model)
         _print_data(console, training)
         untouched, step_seconds = _try_steps(training)

@@ -186,23 +186,32 @@ class Loader:
         if len(dataset) == 0:  # type: ignore[arg-type]
             raise ValueError(f"the {split} data is empty: {describe(dataset)} has no samples")
         self.sampler, self.split = sampler, split
-        self.loader = DataLoader(
-            SeededDataset(dataset, seed=seed, split=split),
-            batch_sampler=sampler,
-            num_workers=workers,
-            collate_fn=_Collate(collate or default_collate, split),
-            pin_memory=pin_memory,
-            persistent_workers=workers > 0,
-        )
+        self._dataset = SeededDataset(dataset, seed=seed, split=split)
+        self._options: dict[str, Any] = {
+            "num_workers": workers,
+            "collate_fn": _Collate(collate or default_collate, split),
+            "pin_memory": pin_memory,
+            "persistent_workers": workers > 0,
+        }
+        self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.loader:
+        if self._loader is None:
+            self._loader = DataLoader(self._dataset, batch_sampler=self.sampler, **self._options)
+        for batch in self._loader:
             if isinstance(batch, _Failure):
                 raise BadSample(batch.message, batch.details)
             yield batch
+
+    def close(self) -> None:
+        """End the workers; another pass would start new ones.
+
+        Left to the garbage collector, which takes a cycle's queues before its workers, each would be waited for.
+        """
+        self._loader = None
 
 
 def describe(dataset: object) -> str:

@@ -82,7 +82,7 @@ def evaluate(
     evaluator = evaluators.build()
     if pictures is not None:
         _draw_into(pictures, recipe, evaluator, config.logging.pictures or 4)
-    evaluator.run(evaluators.loader(splits.val, "val"))
+    evaluators.run(splits.val, "val", evaluator)
     trivial = evaluators.run_baseline(splits)
     return _numbers(evaluator), _numbers(trivial) if trivial is not None else {}
 

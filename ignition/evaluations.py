@@ -57,19 +57,20 @@ class Evaluators:
         """``dataset`` in batches, each process its share."""
         return assembly.evaluation_loader(self.recipe, self.config, dataset, self.precision.device, split)
 
-    def run(self, dataset: Any, split: str) -> Engine:
-        """An evaluation of the model on ``dataset``, done: its metrics are in ``state.metrics``."""
-        evaluator = self.build()
-        evaluator.run(self.loader(dataset, split))
+    def run(self, dataset: Any, split: str, evaluator: Engine | None = None) -> Engine:
+        """An evaluation on ``dataset``, done: its metrics are in ``state.metrics``. Of the model if not of another."""
+        evaluator, loader = evaluator or self.build(), self.loader(dataset, split)
+        try:
+            evaluator.run(loader)
+        finally:
+            loader.close()
         return evaluator
 
     def run_baseline(self, splits: Splits) -> Engine | None:
         """The same for the recipe's trivial predictor, on the validation data; None where the recipe has none."""
         if optional(self.recipe, "baseline") is None:
             return None
-        evaluator = self.build(assembly.ask(self.recipe, "baseline", splits))
-        evaluator.run(self.loader(splits.val, "val"))
-        return evaluator
+        return self.run(splits.val, "val", self.build(assembly.ask(self.recipe, "baseline", splits)))
 
 
 class Evaluation:

@@ -49,6 +49,7 @@ class Recipe(Protocol):
     It is made as ``Recipe(settings, data)``, of its own validated ``Settings`` and the config's ``data``. Optional:
 
     - ``augmentation()``, a module that takes and returns a batch on the device
+    - ``initialize(model)``, puts weights to start from into it, when a run begins and not when it is resumed
     - ``collate(samples)``, samples to batch
     - ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave: spares an evaluation
       the second forward pass

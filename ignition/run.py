@@ -90,12 +90,15 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, is_new: b
         run.write_environment()
     try:
         training = Training(recipe_class(config.recipe, config.data), config, run)  # type: ignore[call-arg]
+        restored = not is_new and training.restore()
+        if not restored:
+            training.begin()
     except Exception:
         if is_new and distributed.rank() == 0:
             run.discard()
         raise
     say_first(f"run folder: {run.path}")
-    if not is_new and training.restore():
+    if restored:
         if training.finished:
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
             return 0

@@ -212,6 +212,15 @@ class Training:
 
     # -------------------------------------------------------------------------------------------------- running
 
+    def begin(self) -> None:
+        """What a run does that starts from nothing: the recipe's weights to start from, if it has some.
+
+        Raises:
+            AssemblyError: they cannot be read.
+        """
+        if optional(self.recipe, "initialize") is not None:
+            assembly.ask(self.recipe, "initialize", self.model)
+
     def restore(self) -> bool:
         """Go on from the newest whole checkpoint. False where the run has none yet.
 
@@ -264,7 +273,14 @@ class Training:
                     self.evaluation(self.trainer)
                 if getattr(self.trainer.state, "stop", None) is None and not self.finished:
                     self.trainer.run(self.data.loader, max_epochs=self.config.trainer.epochs)
-                outcome = self._outcome()
+            outcome = self._outcome()
+            if outcome.status == "preempted":
+                self._save_if_whole()
+            else:
+                self._evaluate_others("after")
+                self._evaluate_test()
+            self._write_status(self.trainer, outcome.status, outcome.reason)
+            return outcome
         except Diverged as error:
             self._write_status(self.trainer, "diverged", str(error))
             raise
@@ -279,16 +295,11 @@ class Training:
             self._write_status(self.trainer, "failed", f"{type(error).__name__}: {error}")
             raise
         finally:
+            self.data.loader.close()
+            self.val_loader.close()
             self.log.flush()
             if self.tensorboard is not None:
                 self.tensorboard.close()
-        if outcome.status == "preempted":
-            self._save_if_whole()
-        else:
-            self._evaluate_others("after")
-            self._evaluate_test()
-        self._write_status(self.trainer, outcome.status, outcome.reason)
-        return outcome
 
     def _before_training(self) -> None:
         """What is known before the first step: the trivial predictor's score, and, if asked, the model's own."""

@@ -120,14 +120,16 @@ class Recipe:
 
     # --------------------------------------------------------------------------------------------------- model
     def model(self) -> nn.Module:
-        """The network, with weights from a file and its encoder frozen if asked for."""
-        s = self.settings
-        model = MODELS[s.model](s)
-        if s.pretrained is not None:
-            log.warning("%s", load_matching(model, _weights_file(s.pretrained)))
-        if s.freeze_encoder:
+        """The network, with its encoder frozen if asked for."""
+        model = MODELS[self.settings.model](self.settings)
+        if self.settings.freeze_encoder:
             freeze(model.get_submodule("encoder"))
         return model
+
+    def initialize(self, model: nn.Module) -> None:
+        """Weights from ``recipe.pretrained``, as far as they fit; tells what did and what did not."""
+        if self.settings.pretrained is not None:
+            log.info("%s", load_matching(model, _weights_file(self.settings.pretrained)))
 
     # -------------------------------------------------------------------------------------------- augmentation
     def augmentation(self) -> nn.Module:

@@ -35,7 +35,7 @@ def test_two_processes_agree(tmp_path):
         timeout=90,
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n")[:2]) == ["process 0 fine", "process 1 fine"]
+    assert all(f"process {rank} fine" in done.stdout for rank in (0, 1))
 
 
 def test_one_process_needs_no_group(monkeypatch):
