@@ -1,5 +1,5 @@
 # `make run` and `make test` need Python 3.11 or newer and make; they make .venv and install what is missing.
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell command -v $(p) 2>/dev/null)))
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
@@ -15,11 +15,14 @@ help:
 	@echo "make docs   the reference pages: docs/config.md, and the API under build/docs"
 	@echo "make clean  remove .venv and caches"
 
+# The first of PYTHON that runs, is new enough and can make environments (a name alone may be a shim with nothing behind).
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "no python3 found; install Python 3.11 or newer, or say PYTHON=/path/to/python" >&2; exit 2; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed (PYTHON=/path/to/python chooses one)" >&2; exit 2; }
-	"$(PYTHON)" -m venv $(VENV)
+	@for python in $(PYTHON); do \
+		if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "making $(VENV) with $$("$$python" --version)"; exec "$$python" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "no Python 3.11 or newer with venv among: $(PYTHON). Install one, or say make PYTHON=/path/to/python" >&2; exit 2
 
 $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
