@@ -13,7 +13,8 @@ What this recipe does otherwise than common fine-tuning code, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from recipes.parts.disparity_pictures import disparity_strip
 from recipes.parts.group_volume_net import GroupVolumeNet
 from recipes.parts.mono_depth_net import MonoDepthNet
 from recipes.parts.pretrained import freeze, load_matching
+from recipes.parts.procedural_rig import ProceduralRig
 from recipes.parts.procedural_stereo import ProceduralStereo
 from recipes.parts.stereo_augmentation import StereoAugmentation
 from recipes.parts.stereo_batches import collate_stereo
@@ -38,7 +40,11 @@ from recipes.parts.whole_image_disparity import predict_disparity
 
 log = logging.getLogger(__name__)
 
-DOMAINS = {"procedural": "clean", "procedural_noisy": "noisy"}
+PROCEDURAL: dict[str, Callable[..., Dataset[Any]]] = {
+    "procedural": partial(ProceduralStereo, domain="clean"),
+    "procedural_noisy": partial(ProceduralStereo, domain="noisy"),
+    "procedural_rig": ProceduralRig,
+}
 MODELS = {
     "small": lambda s: StereoNet(max_disparity=s.max_disparity, dropout=s.dropout),
     "full": lambda s: GroupVolumeNet(max_disparity=s.max_disparity, dropout=s.dropout),
@@ -94,11 +100,10 @@ class Recipe:
     def _dataset(self, name: str, root: str | None, split: str, *, shared: bool) -> Dataset[Any]:
         s, training = self.settings, split == "train"
         size = (s.crop_height, s.crop_width)
-        if name in DOMAINS:
-            return ProceduralStereo(
+        if name in PROCEDURAL:
+            return PROCEDURAL[name](
                 s.train_samples if training else s.val_samples,
                 size=size,
-                domain=DOMAINS[name],
                 max_disparity=0.8 * s.max_disparity,
                 seed=1 if training else 2,
                 fixed=not training,
