@@ -13,8 +13,8 @@ class ProceduralRig(Dataset[dict[str, torch.Tensor]]):
     """``count`` rectified pairs after the batch contract of the depth recipe, each with a calibration of its own.
 
     A scene is seen through a random calibration (lenses, and cameras turned against each other by up to
-    ``turn_degrees``), and what the cameras give is rectified by it: images are resampled twice, as a real rig's are, and
-    have borders that no camera saw, where ``valid`` is False. The truth is the scene's own.
+    ``turn_degrees``), and what the cameras give is rectified by it: images are resampled twice and have borders that no
+    camera saw, where ``valid`` is False. The truth is the scene's own.
 
     Args:
         size: (H, W) in px.
