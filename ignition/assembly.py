@@ -163,7 +163,7 @@ def over_processes(model: nn.Module, device: torch.device) -> nn.Module:
     """The model as it is trained: wrapped where many processes share their gradients."""
     if distributed.world_size() == 1:
         return model
-    # Said once for every layer whose gradient is laid out otherwise than its bucket: no fault, and nothing to do about it.
+    # Said of layers whose gradient is laid out otherwise than its bucket: no fault, and nothing to do about it.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 

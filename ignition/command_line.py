@@ -23,6 +23,7 @@ def parse(parser: argparse.ArgumentParser, words: list[str], *, example: str) ->
     if wrong:
         parser.error(f"what is {wrong[0]!r}? Settings are written key=value, for instance {example}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it logs every error that is about to be told anyway
     logging.getLogger("recipes").setLevel(logging.INFO)  # a recipe that speaks has something to say
     return arguments
 

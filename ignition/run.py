@@ -106,6 +106,9 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, is_new: b
     outcome = training.fit()
     if distributed.rank() == 0:
         report(training, outcome)
+        if outcome.status == "preempted":
+            recipe = Path(recipe_class.__recipe_file__)  # type: ignore[attr-defined]
+            say(f"go on by: python -m ignition.run {_short(recipe)} --resume {_short(run.path)}")
     return 0 if outcome.signal_number is None else 128 + outcome.signal_number
 
 
@@ -175,6 +178,11 @@ def report(training: Training, outcome: Outcome) -> None:
         console.print(f"gap: validation loss less training loss {summary.gap:+.4g} (best epoch)")
     console.print(f"{outcome.status}: {outcome.reason}", highlight=False, soft_wrap=True)
     console.print(f"run folder: {training.run.path}", highlight=False, soft_wrap=True)
+
+
+def _short(path: Path) -> str:
+    """As a person would type it from here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def say_first(message: str) -> None:

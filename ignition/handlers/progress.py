@@ -28,7 +28,7 @@ class Progress:
         every_seconds: how often a run that is not on a terminal says how far it is within an epoch.
     """
 
-    SHOWN = 3
+    SHOWN = 2
 
     def __init__(self, *, console: Console | None = None, metrics: tuple[str, ...] = (), every_seconds: float = 30.0):
         self.console = console or Console(stderr=True)

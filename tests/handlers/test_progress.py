@@ -32,7 +32,7 @@ def test_off_a_terminal_there_is_one_plain_line_an_epoch():
     run(Console(file=stream, width=200))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2
-    start = "epoch 1/2 · loss 0.25 · val/loss 0.75 · val/epe 2 · val/bad1 30"
+    start = "epoch 1/2 · loss 0.25 · val/loss 0.75 · val/epe 2 · lr 1.00e-03 · "
     assert lines[0].startswith(start)
     assert lines[1].endswith("0 s left")
     assert "\x1b" not in stream.getvalue()
