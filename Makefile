@@ -47,16 +47,16 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
 
 lint: $(VENV)/.installed-test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/step_overhead.py
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m ignition.config.description > docs/config.md
-	$(BIN)/pdoc --docformat google --output-directory build/docs ignition ignition.handlers
+	$(BIN)/python -m pdoc --docformat google --output-directory build/docs ignition
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -155,7 +155,9 @@ def build_model(recipe: Recipe, config: Config, precision: Precision) -> nn.Modu
     torch.manual_seed(config.trainer.seed)
     model: nn.Module = ask(recipe, "model").to(precision.device)
     if precision.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        for parameter in model.parameters():
+            if parameter.ndim == 4:  # weights of 2-D convolutions; `Module.to` would stumble over those of 3-D ones
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model
 
 

@@ -274,6 +274,25 @@ def test_other_data_under_a_resumed_run_is_refused(recipe, capsys):
     assert "an epoch of this run has 6 batches" in capsys.readouterr().err
 
 
+def test_a_compiled_model_is_saved_under_its_plain_names_and_resumes_uncompiled(recipe):
+    words = [str(recipe), *COMMON, "--output", "run"]
+    assert main([*words, "trainer.epochs=1", "trainer.compile=true"]) == 0
+    assert set(weights("run")) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert main([str(recipe), "--resume", "run", "trainer.epochs=2", "trainer.compile=false"]) == 0
+    assert status("run")["iteration"] == 12
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
+def test_a_gpu_trains_and_its_checkpoint_loads_on_the_cpu(recipe, amp):
+    words = [str(recipe), *COMMON, "trainer.epochs=2", f"trainer.amp={amp}", "--output", "run"]
+    assert main([*words, "trainer.device=cuda"]) == 0
+    assert all(value.device.type == "cpu" for value in weights("run").values())
+    assert main([str(recipe), "--resume", "run", "trainer.epochs=3", "trainer.device=cpu", "trainer.amp=off"]) == 0
+    assert status("run")["status"] == "finished"
+
+
 def test_two_processes_train_one_run_and_see_the_samples_of_one(recipe):
     words = ["trainer.epochs=2", "recipe.slow=0"]
     assert main([str(recipe), *COMMON, *words, "--output", "one"]) == 0
