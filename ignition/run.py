@@ -77,10 +77,10 @@ def _run(arguments: argparse.Namespace) -> int:
         with run.lock() if distributed.rank() == 0 else _Nothing():
             if not is_new:
                 config = _config_of(run, config, arguments, recipe_class)
-            return _train(recipe_class, config, run, is_new)
+            return _train(recipe_class, config, run, is_new=is_new, changed=bool(arguments.settings))
 
 
-def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, is_new: bool) -> int:
+def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new: bool, changed: bool) -> int:
     from ignition import distributed
     from ignition.training import Training
 
@@ -99,6 +99,10 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, is_new: b
         raise
     say_first(f"run folder: {run.path}")
     if restored:
+        ended = distributed.from_first(run.read_status())
+        if ended.get("status") == "stopped" and not changed:
+            say_first(f"already stopped: {ended.get('reason')}. To go on, change what stopped it: early_stop=null")
+            return 0
         if training.finished:
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
             return 0

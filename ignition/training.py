@@ -157,6 +157,7 @@ class Training:
             keep=config.checkpoint.keep,
             metric=config.checkpoint.metric,
             mode=config.checkpoint.mode,
+            optional=("plateau", "early_stop"),  # settings of a run that may be changed when it goes on
         )
         self.checkpoint.attach_best(self.evaluator, trainer)
         trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self.timetable.evaluation), self.evaluation)
@@ -298,6 +299,7 @@ class Training:
             self.data.loader.close()
             self.val_loader.close()
             self.log.flush()
+            self.run.close()
             if self.tensorboard is not None:
                 self.tensorboard.close()
 

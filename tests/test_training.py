@@ -224,6 +224,20 @@ def test_a_finished_run_resumed_does_nothing_and_goes_on_when_asked_for_more(rec
     assert [row["epoch"] for row in rows("done") if "val/mae" in row] == [1, 2]
 
 
+def test_a_run_that_stopped_early_stays_stopped_until_something_is_changed(recipe, capsys):
+    words = ["trainer.epochs=9", "early_stop={patience: 1, min_delta: 100}"]
+    assert main([str(recipe), *COMMON, *words, "--output", "run"]) == 0
+    assert status("run")["status"] == "stopped"
+    assert status("run")["epoch"] == 2
+    written = numbers("run")
+    assert main([str(recipe), "--resume", "run"]) == 0
+    assert "already stopped: val/loss has not improved" in capsys.readouterr().err
+    assert numbers("run") == written
+    assert main([str(recipe), "--resume", "run", "early_stop=null", "trainer.epochs=4"]) == 0
+    assert (status("run")["status"], status("run")["epoch"]) == ("finished", 4)
+    assert numbers("run")[: len(written)] == written
+
+
 def test_test_data_is_evaluated_once_with_the_best_weights(recipe, capsys):
     words = ["trainer.epochs=4", "optimizer.lr=0.5", "data.test={name: held_out}", "checkpoint.metric=val/mae"]
     assert main([str(recipe), *COMMON, *words, "--output", "run"]) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,8 @@ class Checkpoint:
         metric: the one that chooses the best, as in ``evaluator.state.metrics``.
         mode: ``min`` where lower is better, ``max`` where higher is.
         every_minutes: save as well when so much time has passed since the last save.
+        optional: names of objects that may be missing on either side at a restore: handlers that can be switched on and
+            off between two starts. One that is new keeps its fresh state.
         max_failures: saves that fail in this many iterations in a row raise `SavingFailed`.
 
     Attributes:
@@ -60,6 +62,7 @@ class Checkpoint:
         metric: str | None = None,
         mode: Mode = "min",
         every_minutes: float | None = None,
+        optional: Collection[str] = (),
         max_failures: int = 3,
     ):
         if keep < 2:
@@ -69,7 +72,7 @@ class Checkpoint:
             raise ValueError(f"no object can be called {', '.join(taken)}: a checkpoint has that already")
         self.folder, self.objects, self.keep = Path(folder).expanduser().absolute(), dict(objects), keep
         self.metric, self.mode = metric, check_mode(mode)
-        self.every_minutes, self.max_failures = every_minutes, max_failures
+        self.every_minutes, self.optional, self.max_failures = every_minutes, frozenset(optional), max_failures
         self.best: float | None = None
         self.last_path: Path | None = None
         self._scored: tuple[int, float] | None = None  # an iteration, and the score that its weights got
@@ -319,11 +322,12 @@ class Checkpoint:
 
     def _load(self, path: Path, payload: Payload) -> None:
         """Give each object its state, after making sure that all of them fit."""
-        problems = [f"has no state of '{name}'" for name in self.objects if name not in payload]
+        here = [name for name in self.objects if name in payload or name not in self.optional]
+        problems = [f"has no state of '{name}'" for name in here if name not in payload]
         problems += [
             f"has a state of '{name}', for which there is no object"
             for name in payload
-            if name not in self.objects and name not in OWN_KEYS
+            if name not in self.objects and name not in OWN_KEYS and name not in self.optional
         ]
         if not isinstance(payload.get("iteration"), int):
             problems.append("does not say its iteration")
@@ -334,9 +338,9 @@ class Checkpoint:
         if problems:
             raise BadCheckpoint(path, "; it ".join(problems))
         loaded: list[str] = []
-        for name, thing in self.objects.items():
+        for name in here:
             try:
-                checkpoint_file.give_state(thing, payload[name])
+                checkpoint_file.give_state(self.objects[name], payload[name])
             except Exception as error:
                 before = f"{', '.join(loaded)} had been loaded already: make new objects before going on"
                 why = f"the state of '{name}' cannot be loaded: {error}" + (f" ({before})" if loaded else "")

@@ -148,10 +148,16 @@ class RunFolder:
         files = [self.path / STATUS, self.path / METRICS, *sorted(self.checkpoints.glob("*.pt"))]
         return [str(file.relative_to(self.path)) for file in files if file.exists()]
 
+    def close(self) -> None:
+        """Close the files that rows go to; another row opens them again."""
+        self.metrics.close()
+        self.incidents.close()
+
     def discard(self) -> None:
         """Take back a folder that was just made, for a run that could not begin. What has results stays."""
         if self.read_metrics() or any(self.checkpoints.glob("*.pt")):
             return
+        self.close()
         for name in (CONFIG, RECIPE, ENVIRONMENT, STATUS, METRICS, LOCK):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path / PICTURES, self.path):

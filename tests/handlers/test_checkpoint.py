@@ -624,3 +624,27 @@ def test_process_0_writes_and_all_know_the_same(tmp_path, two_processes):
     expected = [f"{1 / 3} iteration-00000003.pt", "5 True", f"3 {1 / 3} [0, 1] True"]
     assert [output.splitlines() for output in outputs] == [expected, expected]
     assert numbers(folder) == [2, 3] and list(load(folder / "last.pt")["model"]) == ["weight"]
+
+
+def test_optional_objects_may_come_and_go(tmp_path):
+    def handler(count):
+        return Counter({"waited": count})
+
+    class Counter(dict):
+        def state_dict(self):
+            return dict(self)
+
+        def load_state_dict(self, state):
+            self.update(state)
+
+    trainer = Engine(lambda engine, batch: None)
+    kept = {"model": nn.Linear(1, 1), "old": handler(3)}
+    first = Checkpoint(tmp_path, kept, optional=("old", "new"))
+    first.attach(trainer)
+    trainer.run([1])
+    fresh = handler(7)
+    second = Checkpoint(tmp_path, {"model": nn.Linear(1, 1), "new": fresh}, optional=("old", "new"))
+    assert second.restore() is not None
+    assert fresh == {"waited": 7}
+    with pytest.raises(BadCheckpoint, match="has no state of 'new'"):
+        Checkpoint(tmp_path, {"model": nn.Linear(1, 1), "old": handler(0), "new": fresh}, optional=("old",)).restore()
