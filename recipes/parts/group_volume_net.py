@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from recipes.parts.disparity_readout import soft_argmin, upsample_convex
 from recipes.parts.resnet_encoder import ResNetEncoder
 
 SCALE = 4  # the volume's resolution: one cell is 4 x 4 px, one bin 4 px
@@ -73,7 +74,7 @@ class GroupVolumeNet(nn.Module):
         if not self.training:
             scored = scored[-1:]
         weights = self.upsampling(pyramid[0][:batch])
-        return [upsample_convex(soft_argmin(score(stage)), weights) * SCALE for score, stage in scored]
+        return [upsample_convex(soft_argmin(score(stage)[:, 0]), weights) * SCALE for score, stage in scored]
 
 
 def group_correlation(left: torch.Tensor, right: torch.Tensor, *, bins: int, groups: int) -> torch.Tensor:
@@ -97,33 +98,6 @@ def group_correlation(left: torch.Tensor, right: torch.Tensor, *, bins: int, gro
         products = (left[..., width - visible :] * right[..., :visible]).mean(2)
         shifts.append(F.pad(products, (width - visible, 0)))
     return torch.stack(shifts, dim=2)
-
-
-def soft_argmin(scores: torch.Tensor) -> torch.Tensor:
-    """The expected bin [B,1,H,W] under the softmax of ``scores`` [B,1,D,H,W] (GC-Net, 2017).
-
-    >>> soft_argmin(torch.tensor([0.0, 50.0, 50.0]).view(1, 1, 3, 1, 1)).item()
-    1.5
-    """
-    chances = scores.float().softmax(dim=2)
-    bins = torch.arange(scores.shape[2], device=scores.device, dtype=torch.float32).view(1, 1, -1, 1, 1)
-    return (chances * bins).sum(dim=2)
-
-
-def upsample_convex(coarse: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """``coarse`` [B,1,H,W] at s times the size: each new pixel a weighted mean of the 3 x 3 old ones around it.
-
-    ``weights`` [B,9 s^2,H,W] before their softmax over the 9 (RAFT, 2020). Values are not scaled.
-
-    >>> upsample_convex(torch.full((1, 1, 2, 2), 3.0), torch.rand(1, 36, 2, 2)).shape
-    torch.Size([1, 1, 4, 4])
-    """
-    batch, _, height, width = coarse.shape
-    scale = round((weights.shape[1] // 9) ** 0.5)
-    shares = weights.float().view(batch, 9, scale**2, height, width).softmax(dim=1)
-    # Replicated at the border, where zeros would pull the mean down.
-    around = F.unfold(F.pad(coarse, (1, 1, 1, 1), mode="replicate"), 3).view(batch, 9, 1, height, width)
-    return F.pixel_shuffle((shares * around).sum(dim=1), scale)
 
 
 class Hourglass(nn.Module):

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from recipes.parts.disparity_readout import soft_argmin, upsample_convex
+
 QUARTER, EIGHTH = 4, 8  # px an entry of the two scales of features, and also px a bin of their correlation volumes
 
 
@@ -154,10 +156,7 @@ class ConvexUpsampling(nn.Module):
         self.weights = nn.Sequential(_conv(width, 64), nn.Conv2d(64, 9 * QUARTER * QUARTER, 1))
 
     def forward(self, disparity: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        batch, _, height, width = disparity.shape
-        weights = self.weights(features).float().reshape(batch, 9, QUARTER * QUARTER, height, width).softmax(dim=1)
-        around = F.unfold(F.pad(disparity, (1, 1, 1, 1), mode="replicate"), 3).reshape(batch, 9, 1, height, width)
-        return F.pixel_shuffle((weights * around).sum(dim=1), QUARTER)
+        return upsample_convex(disparity, self.weights(features))
 
 
 def correlation_volume(left: torch.Tensor, right: torch.Tensor, *, bins: int, groups: int) -> torch.Tensor:
@@ -199,16 +198,6 @@ def look_up(volume: torch.Tensor, disparity: torch.Tensor, *, reach: int) -> tor
     index = index.clamp(0, volume.shape[2] - 1)[:, None].expand(-1, volume.shape[1], -1, -1, -1)
     taken = volume.gather(2, index) * inside.to(volume.dtype)
     return torch.lerp(taken[:, :, :-1], taken[:, :, 1:], share)
-
-
-def soft_argmin(scores: torch.Tensor) -> torch.Tensor:
-    """The mean bin [B,1,H,W] under the softmax of ``scores`` [B,D,H,W], in float32.
-
-    >>> soft_argmin(torch.tensor([0.0, 0.0, 0.0]).reshape(1, 3, 1, 1)).item()
-    1.0
-    """
-    bins = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float32)
-    return (scores.float().softmax(dim=1) * bins[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1, kernel: int = 3) -> nn.Sequential:

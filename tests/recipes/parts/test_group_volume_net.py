@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recipes.parts.group_volume_net import GroupVolumeNet, group_correlation, soft_argmin, upsample_convex
+from recipes.parts.group_volume_net import GroupVolumeNet, group_correlation
 
 
 def make_net(**settings):
@@ -79,33 +79,6 @@ def test_the_correlation_is_highest_at_the_true_shift():
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match="10 channels do not divide into 4 groups"):
         group_correlation(torch.rand(1, 10, 2, 2), torch.rand(1, 10, 2, 2), bins=1, groups=4)
-
-
-def test_soft_argmin_is_between_two_bins_that_are_alike():
-    scores = torch.tensor([0.0, 0.0, 40.0, 40.0]).view(1, 1, 4, 1, 1)
-
-    assert soft_argmin(scores).item() == pytest.approx(2.5)
-
-
-def test_convex_upsampling_keeps_a_constant_and_stays_between_neighbours():
-    torch.manual_seed(0)
-    coarse, weights = torch.rand(2, 1, 3, 4), torch.randn(2, 9 * 16, 3, 4)
-
-    fine = upsample_convex(coarse, weights)
-
-    assert fine.shape == (2, 1, 12, 16)
-    assert torch.allclose(upsample_convex(torch.full_like(coarse, 7.0), weights), torch.tensor(7.0))
-    assert fine.min() >= coarse.min() and fine.max() <= coarse.max()
-
-
-def test_a_weight_on_the_middle_copies_the_coarse_pixel():
-    weights = torch.zeros(1, 9, 4, 2, 2)
-    weights[:, 4] = 100.0
-    coarse = torch.arange(4.0).view(1, 1, 2, 2)
-
-    fine = upsample_convex(coarse, weights.view(1, 36, 2, 2))
-
-    assert torch.allclose(fine, coarse.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
 @pytest.mark.parametrize(

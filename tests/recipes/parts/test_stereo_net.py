@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.parts.stereo_net import StereoNet, correlation_volume, look_up, soft_argmin
+from recipes.parts.stereo_net import StereoNet, correlation_volume, look_up
 
 
 def make_net(**settings):
@@ -88,13 +88,6 @@ def test_looking_up_is_linear_and_zero_beyond_the_ends():
     assert around(0.0) == [0, 1, 2]
     assert around(3.5) == [3.5, 2, 0]
     assert around(99.0) == [0, 0, 0]
-
-
-def test_soft_argmin_of_one_high_score_is_its_bin_even_in_bfloat16():
-    scores = torch.zeros(1, 20, 1, 1, dtype=torch.bfloat16)
-    scores[0, 17] = 40
-
-    assert soft_argmin(scores).item() == pytest.approx(17, abs=1e-4)
 
 
 def test_it_learns_the_disparity_of_one_pair():
