@@ -19,11 +19,13 @@ from torch import nn
 
 from ignition import distributed
 from ignition.config import Config
+from ignition.curve import fits
 from ignition.data import Loader, SampleKey, describe
 from ignition.events import StepEvents
 from ignition.handlers.progress import duration
 from ignition.recipe import Recipe
 from ignition.rundir import RunFolder
+from ignition.scheduling import picture
 from ignition.training import Training
 
 SAMPLES = 32  # of each split, for its statistics
@@ -85,6 +87,7 @@ def check(recipe_class: type[Recipe], config: Config) -> int:
         untouched, step_seconds = _try_steps(training)
         evaluation_seconds, evaluated = _try_evaluation(training)
         _print_outcome(console, training, untouched, evaluated)
+        _print_rates(console, training)
         _print_cost(console, training, step_seconds, evaluation_seconds)
     return 0
 
@@ -216,6 +219,19 @@ def _print_outcome(console: Console, training: Training, untouched: list[str], e
     else:
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, (int, float)))
         console.print(f"evaluation of the untrained model: {values}", highlight=False, soft_wrap=True)
+
+
+def _print_rates(console: Console, training: Training) -> None:
+    settings, batches = training.config.trainer, len(training.data.loader)
+    lines = picture(
+        training.learning_rate,
+        epochs=settings.epochs,
+        epoch_steps=-(-batches // settings.accumulate),
+        plain=not fits(console.encoding),
+    )
+    if training.config.schedule.name == "plateau":
+        lines.append(f"lowered where {training.config.schedule.metric} stands still")
+    console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_cost(console: Console, training: Training, step_seconds: float, evaluation_seconds: float) -> None:

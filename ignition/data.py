@@ -39,6 +39,8 @@ class _Failure:
 class BatchSampler(Sampler[list[SampleKey]]):
     """Batches of sample keys; the order is a pure function of (seed, epoch), the start any batch.
 
+    Each pass is the next epoch, if `seek` says nothing else; a resumed run has to say where it goes on.
+
     All processes compute the same batches and each takes every ``world_size``-th sample of each, so that a run sees
     the same batches on any number of processes. A last batch too small to give every process a sample is left out.
 
@@ -85,7 +87,8 @@ class BatchSampler(Sampler[list[SampleKey]]):
             first = batch * self.batch_size
             mine = order[first + self.rank : first + self.batch_size : self.world_size]
             yield [SampleKey(epoch, index) for index in mine.tolist()]
-        self.start = 0
+        if self.epoch == epoch:  # else somebody has sought another place meanwhile
+            self.epoch, self.start = epoch + 1, 0
 
 
 class EvaluationSampler(Sampler[list[SampleKey]]):

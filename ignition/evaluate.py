@@ -77,7 +77,7 @@ def evaluate(
 
     payload = checkpoint_file.load(checkpoint, map_location="cpu")
     model = assembly.build_model(recipe, config, precision)
-    assembly.load_weights(model, payload["model"], checkpoint)
+    assembly.load_weights(model, assembly.chosen_weights(config, payload), checkpoint)
     evaluators = Evaluators(recipe, config, model, weights=assembly.loss_weights(config), precision=precision)
     evaluator = evaluators.build()
     if pictures is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from ignition import assembly
@@ -26,6 +26,7 @@ class Evaluators:
         weights: of the loss terms.
         precision: device, layout and mixed precision.
         clock: the trainer, if there is one: loss weights may depend on how far it is.
+        prepare: called with every evaluator that is made, for instance to let signals cut it short.
     """
 
     def __init__(
@@ -37,14 +38,17 @@ class Evaluators:
         weights: LossWeights,
         precision: Precision,
         clock: Engine | None = None,
+        prepare: Callable[[Engine], None] | None = None,
     ):
         self.recipe, self.config, self.model = recipe, config, model
-        self.weights, self.precision, self.clock = weights, precision, clock
+        self.weights, self.precision, self.clock, self.prepare = weights, precision, clock, prepare
 
-    def build(self, predict: Callable[[nn.Module, Any], Any] | None = None) -> Engine:
-        """A new evaluator: of the model with its losses, or of another ``predict``, which has none."""
-        return build_evaluator(
-            self.model,
+    def build(
+        self, predict: Callable[[nn.Module, Any], Any] | None = None, *, model: nn.Module | None = None
+    ) -> Engine:
+        """A new evaluator: of the model with its losses, or of a ``predict``, which has none; or of another model."""
+        evaluator = build_evaluator(
+            model or self.model,
             predict or self.recipe.predict,
             metrics=self.recipe.metrics(),
             losses=evaluation_losses(self.recipe) if predict is None else None,
@@ -52,6 +56,9 @@ class Evaluators:
             precision=self.precision,
             clock=self.clock,
         )
+        if self.prepare is not None:
+            self.prepare(evaluator)
+        return evaluator
 
     def loader(self, dataset: Any, split: str) -> Loader:
         """``dataset`` in batches, each process its share."""
@@ -74,16 +81,29 @@ class Evaluators:
 
 
 class Evaluation:
-    """Runs an evaluator; knows when an evaluation is due that a stop kept from being done, after a resume as well."""
+    """Runs an evaluator; knows when an evaluation is due that a stop kept from being done, after a resume as well.
 
-    def __init__(self, evaluator: Engine, loader: Loader):
-        self.evaluator, self.loader = evaluator, loader
+    Args:
+        evaluator: of the model that is trained.
+        loader: what it is evaluated on.
+        beside: evaluators of other weights, by name: run before it, their metrics are among its own as
+            ``<name>/<metric>``.
+    """
+
+    def __init__(self, evaluator: Engine, loader: Loader, *, beside: Mapping[str, Engine] | None = None):
+        self.evaluator, self.loader, self.beside = evaluator, loader, dict(beside or {})
         self.due = False
+        evaluator.add_event_handler(Events.COMPLETED, self._add_those_beside)
 
     def __call__(self, trainer: Engine) -> None:
         self.due = True
-        if not trainer.should_terminate:
-            self.evaluator.run(self.loader)
+        for evaluator in (*self.beside.values(), self.evaluator):
+            if not trainer.should_terminate:
+                evaluator.run(self.loader)
+
+    def _add_those_beside(self, evaluator: Engine) -> None:
+        for name, other in self.beside.items():
+            evaluator.state.metrics |= {f"{name}/{metric}": value for metric, value in other.state.metrics.items()}
 
     def done(self, evaluator: Engine) -> None:
         """The metrics are there: what acts on them comes after."""

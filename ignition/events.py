@@ -51,6 +51,23 @@ def stop(engine: Engine, reason: str, status: str = "stopped") -> None:
     engine.terminate()
 
 
+def go_on(engine: Engine) -> None:
+    """Forget that ``engine`` was stopped, so that its next ``run`` goes on from the iteration in its state.
+
+    ignite would start a whole epoch there where the run before was ended within one.
+
+    >>> engine = Engine(lambda engine, batch: stop(engine, "a pause") if engine.state.iteration == 2 else None)
+    >>> _ = engine.run([1, 2, 3])
+    >>> go_on(engine)
+    >>> engine.state.epoch = 0  # of the epochs done, as after a resume
+    >>> engine.run([1, 2, 3]).iteration
+    3
+    """
+    state: Any = engine.state
+    state.stop = None
+    engine.should_terminate = False
+
+
 def register_step_events(engine: Engine) -> None:
     """Let ``engine`` fire `StepEvents`. Only who fires them calls this: our own step, or `watch`."""
     if not engine.has_registered_events(StepEvents.GRADIENTS_READY):

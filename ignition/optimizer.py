@@ -67,32 +67,31 @@ def build_optimizer(
 def parameter_groups(
     model: nn.Module, *, lr: float, weight_decay: float, decay_norms: bool, groups: Sequence[GroupRule]
 ) -> list[dict[str, Any]]:
-    """Trainable parameters by rate and decay; the first rule whose pattern is found in the name wins."""
-    found: dict[tuple[float, float], dict[str, Any]] = {}
+    """Trainable parameters by the rule they fall under and whether they are decayed; the first matching rule wins.
+
+    How many groups there are does not depend on rates and decays, so that a run may go on with other ones.
+    """
+    found: dict[tuple[int, bool], dict[str, Any]] = {}
     matched = [False] * len(groups)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate, decay = lr, weight_decay
+        rate, decay, under = lr, weight_decay, -1
         for number, rule in enumerate(groups):
             if re.search(rule.pattern, name):
-                matched[number] = True
+                matched[number], under = True, number
                 rate = rule.lr if rule.lr is not None else rate
                 decay = rule.weight_decay if rule.weight_decay is not None else decay
                 break
-        if parameter.ndim < 2 and not decay_norms:
-            decay = 0.0
-        group = found.setdefault((rate, decay), {"params": [], "names": [], "lr": rate, "weight_decay": decay})
+        bare = parameter.ndim < 2 and not decay_norms
+        group = found.setdefault((under, bare), {"params": [], "lr": rate, "weight_decay": 0.0 if bare else decay})
         group["params"].append(parameter)
-        group["names"].append(name)
     unmatched = [rule.pattern for rule, hit in zip(groups, matched) if not hit]
     if unmatched:
         some = ", ".join(name for name, _ in list(model.named_parameters())[:3])
         raise ValueError(f"optimizer.groups: no trainable parameter matches {unmatched} (names are like {some})")
     if not found:
         raise ValueError("the model has no trainable parameter")
-    for group in found.values():
-        del group["names"]
     return list(found.values())
 
 
@@ -108,3 +107,25 @@ def _optimizer_class(name: str) -> type[Optimizer]:
     near = by_lower.get(name.lower()) or next(iter(difflib.get_close_matches(name, classes, 1)), None)
     hint = f" Did you mean '{near}'?" if near else f" There are: {', '.join(sorted(classes))}."
     raise ValueError(f"optimizer.name: torch.optim has no '{name}'.{hint}")
+
+
+def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Each parameter group's options (weight decay, betas, ...) but for its rate."""
+    return [
+        {name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")}
+        for group in optimizer.param_groups
+    ]
+
+
+def set_options(optimizer: Optimizer, options: list[dict[str, Any]]) -> list[str]:
+    """Give each parameter group the options that `options_of` gave; says what was another before.
+
+    A state that is loaded into an optimizer brings the options with it that it was saved under.
+    """
+    changed = []
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        changed += [
+            f"{name}={value} (was {group.get(name)})" for name, value in own.items() if group.get(name) != value
+        ]
+        group.update(own)
+    return list(dict.fromkeys(changed))

@@ -30,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("recipe", metavar="RECIPE.py", help="recipe file, for instance recipes/depth.py")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="overrides of the config")
     parser.add_argument("--config", metavar="YAML", help="config file (default: configs/<recipe>.yaml)")
-    parser.add_argument("--output", metavar="DIR", help="run folder (default: runs/<recipe>/<config>-<number>)")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="run folder (default: runs/<recipe>/<config>-<number>); with --find-lr, where its picture goes",
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -39,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
         help="go on with the run in DIR, or start it there; without DIR, with the newest run of this config",
     )
     parser.add_argument("--check", action="store_true", help="build everything, try two steps, and tell; no training")
+    parser.add_argument(
+        "--find-lr", action="store_true", help="try rising learning rates, and tell which are good; no training"
+    )
     return parser
 
 
@@ -46,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     """Train. Returns the exit code: 0, 1 failed, 2 bad usage, 3 diverged, 130 / 143 interrupted and saved."""
     words = _untangle(sys.argv[1:] if argv is None else argv)
     arguments = parse(parser(), words, example="optimizer.lr=5e-5")
+    if arguments.find_lr and (arguments.check or arguments.resume is not None):
+        other = "--check" if arguments.check else "--resume"
+        parser().error(f"--find-lr and {other} are different things to do: give one of them")
     return guarded(lambda: _run(arguments), show_traceback=arguments.traceback)
 
 
@@ -73,6 +83,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         return check(recipe_class, config)
     with distributed.process_group(choose_device(config.trainer.device).type):
+        if arguments.find_lr:
+            from ignition.find_learning_rate import find_learning_rate  # it loads matplotlib
+
+            return find_learning_rate(recipe_class, config, arguments.output)
         run, is_new = open_run(arguments, config_path)
         with run.lock() if distributed.rank() == 0 else _Nothing():
             if not is_new:
@@ -101,12 +115,15 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
     if restored:
         ended = distributed.from_first(run.read_status())
         if ended.get("status") == "stopped" and not changed:
-            say_first(f"already stopped: {ended.get('reason')}. To go on, change what stopped it: early_stop=null")
+            say_first(f"already stopped: {ended.get('reason')}. To go on, change what stopped it: "
+                      "early_stop=null, trainer.max_hours=<more>")
             return 0
-        if training.finished:
+        if training.finished and ended.get("status") == "finished":
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
             return 0
         say_first(f"resumed at iteration {training.trainer.state.iteration}")
+        if not changed:
+            training.stay_stopped()
     outcome = training.fit()
     if distributed.rank() == 0:
         report(training, outcome)

@@ -81,7 +81,8 @@ class Summary:
             if name.startswith("val/signal/"):
                 continue
             cells = [name.removeprefix("val/")]
-            cells += [_number(self.baseline.get(name))] if self.baseline else []
+            trivial = self.baseline.get(name.replace("val/ema/", "val/", 1))  # one for both weights
+            cells += [_number(trivial)] if self.baseline else []
             cells += [_number(self.before.get(name))] if self.before else []
             cells += [_number(self.best.get(name)), _number(self.last.get(name))]
             cells += [_number(self.test.get(name))] if self.test else []

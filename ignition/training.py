@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torchvision.utils import save_image
 
-from ignition import assembly, checkpoint_file, distributed
+from ignition import assembly, distributed
+from ignition.before_and_after import BeforeAndAfter
 from ignition.config import Config
 from ignition.data import BadSample
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
-from ignition.events import Diverged
-from ignition.handlers.checkpoint import Checkpoint
-from ignition.handlers.early_stopping import EarlyStopping
-from ignition.handlers.gradient_clipping import GradientClipping
-from ignition.handlers.learning_rate import LearningRate, Plateau
+from ignition.events import Diverged, Stop, go_on, stop
+from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
 from ignition.handlers.non_finite import NonFiniteSteps
 from ignition.handlers.pictures import Pictures
-from ignition.handlers.progress import Progress
 from ignition.handlers.random_state import RandomState
 from ignition.handlers.signals import Signals
-from ignition.handlers.tensorboard import TensorBoard
+from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
+from ignition.optimizer import options_of, set_options
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
 from ignition.recipe import Recipe, optional
+from ignition.reporting import Reporting
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
+from ignition.scheduling import schedule_of
 from ignition.timetable import Timetable
 
 log = logging.getLogger(__name__)
+
+ROLLBACKS = 3  # returns to one and the same checkpoint; what did not help so often will not help
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Training:
 
     def __init__(self, recipe: Recipe, config: Config, run: RunFolder):
         self.recipe, self.config, self.run = recipe, config, run
+        self._rollbacks, self._rolled_back_to = 0, -1
         trainer_settings = config.trainer
         if trainer_settings.threads:
             torch.set_num_threads(trainer_settings.threads)
@@ -79,8 +80,12 @@ class Training:
             self.model.compile()
         network = assembly.over_processes(self.model, self.device)
         self.optimizer = assembly.optimizer_of(config, self.model)
+        self._options = options_of(self.optimizer)
         epoch_steps = -(-len(self.data.loader) // trainer_settings.accumulate)
-        self.learning_rate = LearningRate(self.optimizer, assembly.schedule_of(config, epoch_steps))
+        self.learning_rate = LearningRate(self.optimizer, schedule_of(config, epoch_steps), keep_rates=False)
+        self.clipping = assembly.clipping_of(config, self.model)
+        self.guard = NonFiniteSteps(policy=config.stability.policy, max_skips=config.stability.max_skips)
+        self.ema = assembly.average_of(config, self.model)
 
         weights = assembly.loss_weights(config)
         augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
@@ -94,11 +99,20 @@ class Training:
             accumulate=trainer_settings.accumulate,
             batch_size=config.data.batch_size // distributed.world_size(),
         )
+        self.signals = Signals()
         self.evaluators = Evaluators(
-            recipe, config, self.model, weights=weights, precision=self.precision, clock=self.trainer
+            recipe,
+            config,
+            self.model,
+            weights=weights,
+            precision=self.precision,
+            clock=self.trainer,
+            prepare=lambda evaluator: self.signals.attach_evaluation(evaluator, self.trainer),
         )
         self.evaluator = self.evaluators.build()
         self.val_loader = self.evaluators.loader(self.splits.val, "val")
+        beside = {"ema": self.evaluators.build(model=self.ema.module)} if self.ema is not None else {}
+        self.evaluation = Evaluation(self.evaluator, self.val_loader, beside=beside)
         self.timetable = Timetable(
             epochs=trainer_settings.epochs,
             epoch_length=len(self.data.loader),
@@ -106,6 +120,22 @@ class Training:
             save_every_epochs=config.checkpoint.every_epochs,
             save_every=config.checkpoint.every_iterations,
         )
+
+        self.reporting = Reporting(config, run, self.trainer)
+        self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        self.before_and_after = BeforeAndAfter(
+            config,
+            self.splits,
+            evaluators=self.evaluators,
+            trainer=self.trainer,
+            log=self.log,
+            signals=self.signals,
+            best=run.checkpoints / BEST_CHECKPOINT,
+        )
+        self.plateau = assembly.plateau_of(config, self.learning_rate)
+        self.early_stop = assembly.early_stop_of(config)
+        self.time_limits = assembly.time_limits_of(config)
+        self.checkpoint = assembly.checkpoint_of(config, run.checkpoints, self._saved())
         self._attach()
 
     # ------------------------------------------------------------------------------------------------ handlers
@@ -117,52 +147,37 @@ class Training:
 
         # before a batch: what it meets depends only on where in the run it stands
         IterationSeed(seed, process=rank).attach(trainer)
-        IterationSeed(seed, stream=1, process=rank).attach(self.evaluator)
+        for evaluator in (self.evaluator, *self.evaluation.beside.values()):
+            IterationSeed(seed, stream=1, process=rank).attach(evaluator)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._seek)
 
-        # change gradients, judge, (step), schedule
-        clip = config.clip
-        self.clipping = GradientClipping(
-            max_norm=clip.max_norm if clip.kind == "norm" else None,
-            max_value=clip.max_value if clip.kind == "value" else None,
-        )
+        # change gradients, judge, (step), schedule, average
         self.clipping.attach(trainer, self.optimizer)
-        self.guard = NonFiniteSteps(policy=config.stability.policy, max_skips=config.stability.max_skips)
         self.guard.attach(trainer, self.optimizer)
         self.learning_rate.attach(trainer)
+        if self.ema is not None:
+            self.ema.attach(trainer, self.optimizer)
 
         # rows first, so that no decision is ahead of the log
-        self.progress = Progress(metrics=tuple(dict.fromkeys(("val/loss", config.checkpoint.metric))))
-        writers: list[Callable[[dict[str, Any]], None]] = [self.run.write_metrics, self.progress]
-        self.tensorboard = self._tensorboard()
-        if self.tensorboard is not None:
-            writers.append(self.tensorboard)
-        self.log = MetricsLog(*writers, every=config.logging.every)
         self.log.attach(trainer, self.optimizer)
+        Throughput(self.log.write, every=config.logging.every).attach(trainer)
 
         # evaluate: measure, log, then what acts on the metrics: schedule, stop, save
-        self.evaluation = Evaluation(self.evaluator, self.val_loader)
-        measure = optional(self.recipe, "signals")
+        measure, draw = optional(self.recipe, "signals"), optional(self.recipe, "pictures")
         if measure is not None:
             WatchedNumbers(measure).attach(self.evaluator)
         self.log.attach_evaluation(self.evaluator, trainer)
-        draw = optional(self.recipe, "pictures")
         if draw is not None and config.logging.pictures:
-            Pictures(draw, self._write_picture, count=config.logging.pictures).attach(self.evaluator)
+            Pictures(draw, self.reporting.picture, count=config.logging.pictures).attach(self.evaluator)
         self.evaluator.add_event_handler(Events.COMPLETED, self.evaluation.done)
-        objects = self._act_on_metrics()
-        self.checkpoint = Checkpoint(
-            self.run.checkpoints,
-            {"model": self.model, "optimizer": self.optimizer, "precision": self.precision, **objects},
-            keep=config.checkpoint.keep,
-            metric=config.checkpoint.metric,
-            mode=config.checkpoint.mode,
-            optional=("plateau", "early_stop"),  # settings of a run that may be changed when it goes on
-        )
+        if self.plateau is not None:
+            self.plateau.attach(self.evaluator)
+        if self.early_stop is not None:
+            self.early_stop.attach(self.evaluator, trainer)
         self.checkpoint.attach_best(self.evaluator, trainer)
         trainer.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self.timetable.evaluation), self.evaluation)
 
-        # the recipe's own, then save what all of them have become, then report
+        # the recipe's own, then save what all of them have become, then end, then report
         own = optional(self.recipe, "handlers")
         if own is not None:
             own(self)
@@ -170,46 +185,27 @@ class Training:
         self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED(event_filter=self.timetable.epoch_save))
         if config.checkpoint.every_iterations:
             self.checkpoint.attach(trainer, Events.ITERATION_COMPLETED(event_filter=self.timetable.iteration_save))
-        self.signals = Signals()
-        self.signals.attach(trainer, self.evaluator)
+        for limit in self.time_limits.values():
+            limit.attach(trainer)
+        self.signals.attach(trainer)
         if config.logging.progress:
-            self.progress.attach(trainer)
+            self.reporting.progress.attach(trainer)
 
-    def _act_on_metrics(self) -> dict[str, Any]:
-        """What changes the run after an evaluation; and all that has a state to go into checkpoints."""
-        config = self.config
-        objects: dict[str, Any] = {
+    def _saved(self) -> dict[str, Any]:
+        """All that has a state to go into checkpoints, by name."""
+        always = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "precision": self.precision,
             "learning_rate": self.learning_rate,
+            f"clipping_{self.config.clip.kind}": self.clipping,
             "guard": self.guard,
             "log": self.log,
             "evaluation": self.evaluation,
             "random": RandomState(),
         }
-        if config.schedule.name == "plateau":
-            settings = config.schedule
-            objects["plateau"] = Plateau(
-                self.learning_rate,
-                metric=settings.metric,
-                mode=settings.mode,
-                factor=settings.factor,
-                patience=settings.patience,
-                min_lr=settings.min_lr,
-                threshold=settings.threshold,
-                cooldown=settings.cooldown,
-            )
-            objects["plateau"].attach(self.evaluator)
-        if config.early_stop is not None:
-            stop = config.early_stop
-            objects["early_stop"] = EarlyStopping(
-                stop.metric,
-                stop.mode,
-                patience=stop.patience,
-                min_delta=stop.min_delta,
-                relative=stop.relative,
-                start_epoch=stop.start_epoch,
-            )
-            objects["early_stop"].attach(self.evaluator, self.trainer)
-        return objects
+        asked = {"plateau": self.plateau, "early_stop": self.early_stop, "ema": self.ema, **self.time_limits}
+        return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
 
     # -------------------------------------------------------------------------------------------------- running
 
@@ -242,6 +238,9 @@ class Training:
         state.iteration, state.epoch_length = payload["iteration"], length
         state.epoch, state.steps = payload["iteration"] // length, self.learning_rate.steps
         state.max_epochs = self.config.trainer.epochs
+        changed = set_options(self.optimizer, self._options)  # the config's, which may have been changed, hold
+        if changed:
+            log.info("the optimizer goes on with %s", ", ".join(changed))
         # What is done before the first step is done again, so its rows go too.
         self._rewind_metrics(payload["iteration"] or -1)
         return True
@@ -259,6 +258,11 @@ class Training:
             not self.evaluation.due
         )  # fmt: skip
 
+    def stay_stopped(self) -> None:
+        """A run that had stopped early before it was interrupted is not trained further; what comes after is done."""
+        if self.early_stop is not None and self.early_stop.reason is not None:
+            stop(self.trainer, self.early_stop.reason)
+
     def fit(self) -> Outcome:
         """Train to the end, or to where the run is stopped; every way out leaves status.json true.
 
@@ -266,21 +270,23 @@ class Training:
             Diverged, BadSample, and whatever the recipe raises: after the run folder was told.
         """
         self._write_status(self.trainer)
+        failed = True
+        if self.ema is not None and self.ema.updates == 0:
+            self.ema.reset()  # the weights may have been given since it was made
         try:
             with self.signals:
                 if self.trainer.state.iteration == 0:
                     self._before_training()
-                elif self.evaluation.due:  # interrupted before the evaluation at the end of an epoch
+                elif self.evaluation.due and self._stop is None:  # interrupted before the evaluation after an epoch
                     self.evaluation(self.trainer)
-                if getattr(self.trainer.state, "stop", None) is None and not self.finished:
-                    self.trainer.run(self.data.loader, max_epochs=self.config.trainer.epochs)
-            outcome = self._outcome()
-            if outcome.status == "preempted":
+                self._train()
+                outcome = self._outcome()
                 self._save_if_whole()
-            else:
-                self._evaluate_others("after")
-                self._evaluate_test()
+                if outcome.status != "preempted":
+                    self.before_and_after.after()
+                    outcome = self._outcome()  # that may have been interrupted, too
             self._write_status(self.trainer, outcome.status, outcome.reason)
+            failed = False
             return outcome
         except Diverged as error:
             self._write_status(self.trainer, "diverged", str(error))
@@ -299,46 +305,58 @@ class Training:
             self.data.loader.close()
             self.val_loader.close()
             self.log.flush()
-            self.run.close()
-            if self.tensorboard is not None:
-                self.tensorboard.close()
+            self.reporting.close(failed=failed)
+
+    def _train(self) -> None:
+        """Epoch after epoch; from the last checkpoint again whenever a handler asks to go back to it."""
+        while self._stop is None and not self.finished:
+            self.trainer.run(self.data.loader, max_epochs=self.config.trainer.epochs)
+            if self._stop is not None and self._stop.status == "rollback":
+                self._roll_back(self._stop.reason)
+
+    def _roll_back(self, reason: str) -> None:
+        """Become what the newest checkpoint holds; rows written since go.
+
+        Raises:
+            Diverged: there is no checkpoint.
+        """
+        left = self.trainer.state.iteration
+        go_on(self.trainer)
+        if not self.restore():
+            raise Diverged(f"{reason} (iteration {left}), and there is no checkpoint to go back to")
+        goal = self.trainer.state.iteration
+        self._rollbacks = self._rollbacks + 1 if goal == self._rolled_back_to else 1
+        self._rolled_back_to = goal
+        if self._rollbacks > ROLLBACKS:
+            raise Diverged(f"{reason} (iteration {left}), again after {ROLLBACKS} returns to iteration {goal}")
+        log.warning("iteration %d: back to iteration %d, since %s", left, goal, reason)
 
     def _before_training(self) -> None:
         """What is known before the first step: the trivial predictor's score, and, if asked, the model's own."""
-        trivial = self.evaluators.run_baseline(self.splits)
-        if trivial is not None:
-            self.log.write_evaluation(trivial, self.trainer, "baseline")
-        if self.config.trainer.evaluate_first:
+        self.before_and_after.baseline()
+        if self.config.trainer.evaluate_first and self._stop is None:
             self.evaluation(self.trainer)
-            self._evaluate_others("before")
+            self.before_and_after.others("before")
 
-    def _evaluate_others(self, when: str) -> None:
-        """Further validation sets, under their own name: ``<name>/before/<metric>`` and ``<name>/after/<metric>``."""
-        for name, dataset in self.splits.others.items():
-            self.log.write_evaluation(self.evaluators.run(dataset, name), self.trainer, f"{name}/{when}")
-
-    def _evaluate_test(self) -> None:
-        """The test data, if there is any: once, with the best weights. It takes part in no choice."""
-        if self.splits.test is None:
-            return
-        best = self.run.checkpoints / BEST_CHECKPOINT
-        trained = {name: value.clone() for name, value in self.model.state_dict().items()}
-        if best.is_file():
-            self.model.load_state_dict(checkpoint_file.load(best, map_location=self.device)["model"])
-        self.log.write_evaluation(self.evaluators.run(self.splits.test, "test"), self.trainer, "test")
-        self.model.load_state_dict(trained)
+    @property
+    def _stop(self) -> Stop | None:
+        """Why the trainer was stopped, if it was."""
+        return getattr(self.trainer.state, "stop", None)
 
     def _outcome(self) -> Outcome:
-        ended = getattr(self.trainer.state, "stop", None)
-        if ended is None:
+        number = self.signals.signal_number
+        if number is not None:
+            return Outcome("preempted", self.signals.reason, number)
+        if self._stop is None:
             return Outcome("finished", f"all {self.config.trainer.epochs} epochs done")
-        return Outcome(ended.status, ended.reason, self.signals.signal_number)
+        return Outcome(self._stop.status, self._stop.reason)
 
     def _save_if_whole(self) -> None:
-        """Save where the run stands, unless it stands inside a group of accumulated gradients."""
+        """Save where the run stands, unless that was done, or it stands inside a group of accumulated gradients."""
         state: Any = self.trainer.state
         if not state.group_open and state.iteration > 0:
-            self.checkpoint.save(self.trainer)
+            self.checkpoint(self.trainer)
+            self.checkpoint.wait()
 
     # -------------------------------------------------------------------------------------------------- details
 
@@ -346,16 +364,6 @@ class Training:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
-
-    def _tensorboard(self) -> TensorBoard | None:
-        if not self.config.logging.tensorboard or distributed.rank() != 0:
-            return None
-        return TensorBoard(self.run.path, purge_step=self.trainer.state.iteration + 1)
-
-    def _write_picture(self, name: str, image: torch.Tensor) -> None:
-        save_image(image, self.run.picture(self.trainer.state.epoch, name))
-        if self.tensorboard is not None:
-            self.tensorboard.image(name, image, self.trainer.state.iteration)
 
     def _write_status(self, engine: Engine, status: str = "running", reason: str = "") -> None:
         if distributed.rank() != 0:

@@ -124,3 +124,18 @@ def test_an_empty_split_is_refused_by_name():
 def test_samples_are_counted_in_any_nesting():
     assert count_samples([{"a": "text"}, {"b": (torch.zeros(3, 2),)}]) == 3
     assert count_samples({"names": ["a", "b"]}) == 0
+
+
+def test_without_a_word_each_pass_is_the_next_epoch():
+    sampler = BatchSampler(6, 2, seed=3)
+    passes = [[key.epoch for batch in sampler for key in batch] for _ in range(3)]
+    assert passes == [[0] * 6, [1] * 6, [2] * 6]
+
+
+def test_who_seeks_another_place_in_the_middle_of_a_pass_finds_it():
+    sampler = BatchSampler(6, 2, seed=3)
+    batches = iter(sampler)
+    next(batches)
+    sampler.seek(epoch=5, batch=2)
+    list(batches)
+    assert [key.epoch for batch in sampler for key in batch] == [5, 5]

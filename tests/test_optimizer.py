@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignition.optimizer import build_optimizer
+from ignition.optimizer import build_optimizer, options_of, set_options
 
 
 @dataclass
@@ -22,7 +22,10 @@ def model():
 
 def groups(optimizer, network):
     names = {p: name for name, p in network.named_parameters()}
-    return {(g["lr"], g["weight_decay"]): sorted(names[p] for p in g["params"]) for g in optimizer.param_groups}
+    found = {}
+    for group in optimizer.param_groups:
+        found.setdefault((group["lr"], group["weight_decay"]), []).extend(names[p] for p in group["params"])
+    return {key: sorted(names) for key, names in found.items()}
 
 
 def test_norms_and_biases_are_not_decayed():
@@ -33,6 +36,18 @@ def test_norms_and_biases_are_not_decayed():
         (0.1, 0.0): ["backbone.bias", "head.bias", "norm.bias", "norm.weight"],
     }
     assert len(build_optimizer(network, "AdamW", lr=0.1, weight_decay=0.01, decay_norms=True).param_groups) == 1
+
+
+def test_the_number_of_groups_does_not_depend_on_rates_and_decays():
+    counts = [
+        len(
+            build_optimizer(
+                model(), "AdamW", lr=0.1, weight_decay=decay, groups=[Rule("^backbone", lr=rate)]
+            ).param_groups
+        )
+        for decay, rate in ((0.0, 0.1), (0.01, 0.1), (0.01, 0.02))
+    ]
+    assert counts == [4, 4, 4]
 
 
 def test_a_backbone_has_a_rate_of_its_own_and_frozen_parameters_are_left_out():
@@ -69,3 +84,14 @@ def test_any_torch_optimizer_takes_a_step(name):
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     assert not torch.equal(network.weight, before)
+
+
+def test_a_loaded_state_brings_other_options_and_the_own_ones_can_be_given_back():
+    saved = build_optimizer(model(), "AdamW", lr=1e-3, weight_decay=0.1)
+    own = build_optimizer(model(), "AdamW", lr=5e-4, weight_decay=0.3)
+    options = options_of(own)
+    own.load_state_dict(saved.state_dict())
+    assert set_options(own, options) == ["weight_decay=0.3 (was 0.1)"]
+    assert {group["weight_decay"] for group in own.param_groups} == {0.3, 0.0}
+    assert {group["lr"] for group in own.param_groups} == {1e-3}  # the schedule's business
+    assert set_options(own, options) == []

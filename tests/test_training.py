@@ -19,13 +19,16 @@ RECIPE = '''
 """A tiny regression with everything that could make a resume go wrong: dropout, noise in samples, augmentation."""
 
 import os
+import signal
 import time
 
 import torch
+from ignite.engine import Events
 from ignite.metrics import MeanAbsoluteError
 from torch import nn
 from torch.utils.data import Dataset
 
+from ignition.handlers import Consensus
 from ignition.recipe import Field, Section, Splits
 
 
@@ -54,6 +57,9 @@ class Recipe:
         slow: float = 0.0
         broken: int = -1
         explode_at: int = 0
+        signal_in: str = ""
+        roll_back_at: int = 0
+        roll_backs: int = 1
 
     def __init__(self, settings, data):
         self.settings, self.data = settings, data
@@ -76,13 +82,30 @@ class Recipe:
         return {"square": loss}
 
     def predict(self, model, batch):
+        if self.settings.signal_in == "test" and len(batch["x"]) == 5:
+            signal.raise_signal(signal.SIGTERM)
         return model(batch["x"])
 
     def metrics(self):
         return {"mae": MeanAbsoluteError(output_transform=lambda output: (output[0], output[1]["y"]))}
 
     def baseline(self, splits):
-        return lambda model, batch: torch.zeros_like(batch["y"])
+        def zero(model, batch):
+            if self.settings.signal_in == "baseline":
+                signal.raise_signal(signal.SIGTERM)
+            return torch.zeros_like(batch["y"])
+
+        return zero
+
+    def handlers(self, training):
+        if self.settings.roll_back_at:
+            left = [self.settings.roll_backs]
+
+            @training.trainer.on(Events.ITERATION_COMPLETED(once=self.settings.roll_back_at))
+            def ask(engine):
+                if left[0]:
+                    left[0] -= 1
+                    Consensus.of(engine).ask("rollback", "it looked odd")
 
     def pictures(self, batch, outputs):
         return {"noise": torch.rand(3, 4, 4)}
@@ -130,8 +153,9 @@ def same_weights(one, two):
 
 
 def numbers(run):
-    """A run's rows without what may differ between two runs: the time of day."""
-    return [{key: value for key, value in row.items() if key != "time"} for row in rows(run)]
+    """A run's rows without what may differ between two runs: the time of day, and how fast it was."""
+    alike = [row for row in rows(run) if "train/step_ms_p50" not in row and "train/memory_gib" not in row]
+    return [{key: value for key, value in row.items() if key != "time"} for row in alike]
 
 
 def test_a_run_leaves_everything_in_its_folder(recipe, capsys):
@@ -161,6 +185,9 @@ SETTINGS = {
     "one_cycle": ["schedule.name=one_cycle", "checkpoint.every_iterations=1"],
     "plateau": ["schedule.name=plateau", "schedule.patience=0", "schedule.threshold=0.5",
                 "early_stop={patience: 3, metric: val/mae}", "checkpoint.every_iterations=1"],
+    "everything": ["ema={decay: 0.9}", "clip.kind=zclip", "clip.warmup=3", "logging.shadow_clipping=[agc, autoclip]",
+                   "schedule={name: cosine, warmup_epochs: 1}", "checkpoint={every_iterations: 1, keep_best: 2, "
+                   "metric: val/ema/mae, asynchronous: true, safetensors: true}", "trainer.max_hours=9"],
 }  # fmt: skip
 
 
@@ -321,3 +348,70 @@ def test_two_processes_train_one_run_and_see_the_samples_of_one(recipe):
     assert baselines[1] == pytest.approx(baselines[0], rel=1e-6)  # every validation sample counted once
     assert status("two")["world_size"] == 2
     assert [row["iteration"] for row in rows("two") if "train/batch_loss" in row] == list(range(1, 13))
+
+
+def test_a_signal_before_the_first_step_ends_the_run_and_it_starts_anew(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=2"]
+    assert main([*words, "--output", "asked", "recipe.signal_in=baseline"]) == 143
+    assert (status("asked")["status"], status("asked")["reason"]) == ("preempted", "asked to stop by SIGTERM")
+    assert not Path("asked/metrics.jsonl").exists()  # half of a baseline is none
+    assert main([str(recipe), "--resume", "asked", "recipe.signal_in=''"]) == 0
+    assert main([*words, "--output", "straight"]) == 0
+    assert numbers("asked") == numbers("straight")
+    assert same_weights(weights("straight"), weights("asked"))
+
+
+@pytest.mark.parametrize("early", ["null", "{patience: 1, min_delta: 100}"])
+def test_a_signal_after_the_last_step_leaves_the_test_for_the_resume(recipe, early):
+    words = [str(recipe), *COMMON, "trainer.epochs=3", "data.test={name: held_out}", "data.eval_batch_size=5",
+             f"early_stop={early}"]  # fmt: skip
+    assert main([*words, "--output", "straight"]) == 0
+    recipe.write_text(recipe.read_text().replace('signal_in: str = ""', 'signal_in: str = "test"'))
+    sys.modules.pop("tiny_vectors", None)
+    assert main([*words, "--output", "asked"]) == 143
+    assert status("asked")["status"] == "preempted"
+    assert not any("test/mae" in row for row in rows("asked"))
+    recipe.write_text(recipe.read_text().replace('signal_in: str = "test"', 'signal_in: str = ""'))
+    sys.modules.pop("tiny_vectors", None)
+    config = Path("asked/config.yaml")
+    config.write_text(config.read_text().replace("signal_in: test", "signal_in: ''"))
+    assert main([str(recipe), "--resume", "asked"]) == 0
+    assert numbers("asked") == numbers("straight")
+    assert {key: status("asked")[key] for key in ("status", "reason")} == {
+        key: status("straight")[key] for key in ("status", "reason")
+    }
+
+
+def test_a_run_taken_back_goes_on_from_its_last_checkpoint_as_if_it_had_not_left(recipe, caplog):
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "checkpoint.every_iterations=4"]
+    assert main([*words, "--output", "straight"]) == 0
+    assert main([*words, "--output", "back", "recipe.roll_back_at=11"]) == 0
+    assert "iteration 11: back to iteration 8, since it looked odd" in caplog.text
+    assert numbers("back") == numbers("straight")
+    assert same_weights(weights("straight"), weights("back"))
+
+
+def test_a_run_that_is_taken_back_again_and_again_has_diverged(recipe, capsys):
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "checkpoint.every_iterations=4"]
+    assert main([*words, "--output", "back", "recipe.roll_back_at=11", "recipe.roll_backs=9"]) == 3
+    assert "it looked odd (iteration 11), again after 3 returns to iteration 8" in capsys.readouterr().err
+    assert status("back")["status"] == "diverged"
+
+
+def test_nothing_to_go_back_to_is_a_divergence(recipe, capsys):
+    assert main([str(recipe), *COMMON, "trainer.epochs=2", "recipe.roll_back_at=3", "--output", "back"]) == 3
+    assert "it looked odd (iteration 3), and there is no checkpoint to go back to" in capsys.readouterr().err
+    assert status("back")["status"] == "diverged"
+
+
+def test_a_run_goes_on_with_the_optimizer_s_settings_that_it_is_given(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=1", "optimizer.weight_decay=0.1"]
+    assert main([*words, "--output", "run"]) == 0
+    assert (
+        main([str(recipe), "--resume", "run", "trainer.epochs=2", "optimizer.lr=0.002", "optimizer.weight_decay=0"])
+        == 0
+    )
+    rates = [row["train/learning_rate"] for row in rows("run") if "train/batch_loss" in row]
+    assert rates == [0.01] * 6 + [0.002] * 6
+    groups = torch.load("run/checkpoints/last.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.0}

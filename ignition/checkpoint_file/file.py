@@ -9,8 +9,10 @@ import re
 import shutil
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, BinaryIO
 
 import torch
 
@@ -30,8 +32,6 @@ class BadCheckpoint(RuntimeError):
 def save(path: str | Path, payload: Payload) -> None:
     """Write ``payload`` to ``path``, whole or not at all: what was there stays until the new one is on the disk.
 
-    It is written beside its place, brought to the disk, read back, and put in its place in one step.
-
     Args:
         payload: a dict of tensors, numbers, text, lists and dicts, with the key ``version``.
 
@@ -39,16 +39,31 @@ def save(path: str | Path, payload: Payload) -> None:
         TypeError: something else is in it; names where.
         OSError: it could not be written; if the disk is full it says how much is needed and how much is free.
     """
-    path, outer = Path(path), sys.exception()
     check_plain(payload)
-    temporary = temporary_beside(path)
+    # Written to a path, torch would hold the interpreter's lock all the while, and a loop beside it would stand still.
+    put_in_place(Path(path), lambda file: torch.save(payload, file), _check_sums, lambda: _bytes_of(payload))
+
+
+def put_in_place(
+    path: Path, write: Callable[[BinaryIO], Any], check: Callable[[Path], Any], needed: Callable[[], int]
+) -> None:
+    """Let ``write`` fill a file beside ``path``, bring it to the disk, ``check`` it, and give it its name in one step.
+
+    Args:
+        check: reads the file back; raises `BadCheckpoint` if something is wrong with it.
+        needed: how many bytes it takes, asked for if the disk is full.
+
+    Raises:
+        OSError: it could not be written, and what was there stays.
+    """
+    outer, temporary = sys.exception(), temporary_beside(path)
     try:
         try:
             with open(temporary, "wb") as file:
-                torch.save(payload, file)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            _check_sums(temporary)
+            check(temporary)
             os.replace(temporary, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -60,7 +75,7 @@ def save(path: str | Path, payload: Payload) -> None:
         cause = _system_error(error, outer)
         if cause is None:
             raise
-        raise OSError(cause.errno, f"{path} was not written: {_explain(cause, path.parent, payload)}") from error
+        raise OSError(cause.errno, f"{path} was not written: {_explain(cause, path.parent, needed)}") from error
 
 
 def link(source: Path, name: str) -> Path:
@@ -110,8 +125,40 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> Payload:
     """
     path = Path(path)
     _check_sums(path)
+    payload = _read(path)
+    _check_content(path, payload)
+    return moved(payload, map_location)  # after the checks: what a device has no room for is no fault of the file
+
+
+def check(path: Path) -> None:
+    """Look whether `load` would take the file at ``path``, in less time and memory.
+
+    Raises:
+        BadCheckpoint: it would not; says why.
+    """
+    _check_sums(path)
+    _check_content(path, _read(path, mapped=True))
+
+
+def peek(path: Path) -> Payload:
+    """The numbers and words at the top of a checkpoint, such as its iteration and score, and nothing of its tensors.
+
+    Raises:
+        BadCheckpoint: they cannot be read. Whether all the rest can be is for `check` to say.
+    """
+    _check_sums(path, only="data.pkl")
+    payload = _read(path, mapped=True)
+    _check_version(path, payload)
+    return {name: value for name, value in payload.items() if isinstance(value, (int, float, str, NoneType))}
+
+
+def _read(path: Path, *, mapped: bool = False) -> Any:
+    """What is in the file. Where tensors are ``mapped``, their values stay there until somebody looks at them."""
+    if mapped:
+        with contextlib.suppress(Exception):  # not every file system can do it
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except OSError as error:
@@ -122,19 +169,13 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> Payload:
             why = f"refused, because it would run code when loaded: it asks for {stranger[1]}"
             raise BadCheckpoint(path, why, damaged=True) from error
         raise BadCheckpoint(path, f"does not load: {_first_line(error)}", damaged=True) from error
-    _check_version(path, payload)
-    try:
-        check_finite(payload)
-    except NotFinite as error:
-        raise BadCheckpoint(path, str(error), damaged=True) from error
-    return moved(payload, map_location)  # after the checks: what a device has no room for is no fault of the file
 
 
-def _check_sums(path: Path) -> None:
-    """Compare the file with the sums in it, which torch.load does not do."""
+def _check_sums(path: Path, only: str = "") -> None:
+    """Compare the file, or ``only`` its records of that name, with the sums in it, which torch.load does not do."""
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
+            broken = _broken(archive, only)
     except FileNotFoundError as error:
         raise BadCheckpoint(path, "there is no such file") from error
     except OSError as error:
@@ -148,6 +189,27 @@ def _check_sums(path: Path) -> None:
         raise BadCheckpoint(path, f"is damaged ({_first_line(error)})", damaged=True) from error
     if broken is not None:
         raise BadCheckpoint(path, f"is damaged (the sum of {broken} is wrong)", damaged=True)
+
+
+def _broken(archive: zipfile.ZipFile, only: str) -> str | None:
+    """The first record whose sum is wrong."""
+    if not only:
+        return archive.testzip()
+    for name in archive.namelist():
+        if name.rpartition("/")[2] == only:
+            try:
+                archive.read(name)
+            except zipfile.BadZipFile:
+                return name
+    return None
+
+
+def _check_content(path: Path, payload: Any) -> None:
+    _check_version(path, payload)
+    try:
+        check_finite(payload)
+    except NotFinite as error:
+        raise BadCheckpoint(path, str(error), damaged=True) from error
 
 
 def _check_version(path: Path, payload: Any) -> None:
@@ -180,16 +242,19 @@ def _system_error(error: BaseException, outer: BaseException | None) -> OSError 
     return None
 
 
-def _explain(error: OSError, folder: Path, payload: Payload) -> str:
+def _explain(error: OSError, folder: Path, needed: Callable[[], int]) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error.strerror or str(error)
-    needed = sum(
-        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for _, t in tensors(payload, "")}.values()
-    )
+    size = needed() / 2**20
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(folder).free
-        return f"disk full: it needs {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free"
-    return f"disk full: it needs {needed / 2**20:.1f} MiB"
+        return f"disk full: it needs {size:.1f} MiB, {free / 2**20:.1f} MiB are free"
+    return f"disk full: it needs {size:.1f} MiB"
+
+
+def _bytes_of(payload: Payload) -> int:
+    storages = [tensor.untyped_storage() for _, tensor in tensors(payload, "")]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _first_line(error: BaseException) -> str:

@@ -76,6 +76,26 @@ def numbered(folder: Path) -> list[Path]:
     return [file for _, file in sorted(found)]
 
 
+def prune(folder: Path, iteration: int, keep: int) -> None:
+    """Leave the newest ``keep`` of the checkpoints up to ``iteration``; one that cannot be removed is told."""
+    older = [path for path in numbered(folder) if (iteration_of(path) or 0) <= iteration]
+    remove(*older[:-keep])
+
+
+def remove(*paths: Path) -> None:
+    """Take these files away; one that stays is told, and does no harm."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("an old checkpoint stays: %s", error)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both are names of one file."""
+    return one.exists() and os.path.samefile(one, other)
+
+
 def set_aside(bad: BadCheckpoint, instead: str) -> None:
     """Warn about a checkpoint that is not used, and rename it ``*.corrupt`` if it is damaged."""
     aside = bad.path.with_name(bad.path.name + ".corrupt")

@@ -87,7 +87,9 @@ def _alike() -> list[list[Slot]]:
     groups: dict[tuple[type[Section], ...], list[Slot]] = {}
     for path, slot in Layout.of(Config).slots.items():
         if path and path != ("loss", ANY):
-            groups.setdefault(slot.classes, []).append(slot)
+            alike = groups.setdefault(slot.classes, [])
+            if not any(path[: len(other.path)] == other.path for other in alike):  # a section may hold its like
+                alike.append(slot)
     return sorted(groups.values(), key=lambda slots: (order.index(str(slots[0].path[0])), len(slots[0].path)))
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ignition.config.learning_rate_schedule import ConstantRate, Mode, Schedule, with_kind
+from ignition.config.clipping import Clip, NoClipping
+from ignition.config.learning_rate_schedule import ConstantRate, Mode, Schedule, misfits
+from ignition.config.node import Path
 from ignition.config.section import BelongsTo, Section
 from ignition.config.value_schedule import ValueSchedule
 from ignition.config.writing import to_yaml
@@ -65,31 +67,6 @@ class Optimizer(Section):
     groups: list[ParameterGroup] = Field(default_factory=list, description="parameters that are treated differently")
 
 
-class NoClipping(Section):
-    """Gradients are measured and left as they are."""
-
-    kind: Literal["none"] = "none"
-
-
-class NormClipping(Section):
-    """All gradients are scaled together so that their norm stays within a limit."""
-
-    kind: Literal["norm"] = "norm"
-    max_norm: float = Field(default=1.0, gt=0, description="the largest norm of all gradients together")
-
-
-class ValueClipping(Section):
-    """Each element of the gradients is cut to a limit."""
-
-    kind: Literal["value"] = "value"
-    max_value: float = Field(gt=0, description="the largest absolute value of an element")
-
-
-Clip = Annotated[
-    Annotated[NoClipping | NormClipping | ValueClipping, Field(discriminator="kind")], with_kind("kind", "none")
-]
-
-
 class Trainer(Section):
     """The training loop."""
 
@@ -107,6 +84,14 @@ class Trainer(Section):
     )
     evaluate_first: bool = Field(default=False, description="evaluate before the first step")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: torch decides")
+    job_hours: float | None = Field(
+        default=None, gt=0, description="hours after which this process ends in good order, to be resumed by the next"
+    )
+    max_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="hours after which the run ends, resumes counted in; more: go on with `--resume`",
+    )
 
     @field_validator("device")
     @classmethod
@@ -121,10 +106,26 @@ class EarlyStop(Section):
 
     metric: str = Field(default="val/loss", min_length=1, description="the metric to watch")
     mode: Mode = Field(default="min", description="whether lower or higher is better")
-    patience: int = Field(default=10, ge=1, description="evaluations without improvement that are waited for")
+    patience: int = Field(default=10, ge=1, description="how long an improvement is waited for")
+    unit: Literal["evaluations", "epochs", "iterations"] = Field(
+        default="evaluations", description="what `patience` and `start` count"
+    )
     min_delta: float = Field(default=0.0, ge=0, description="how much better counts as better")
     relative: bool = Field(default=False, description="`min_delta` is a share of the best value")
-    start_epoch: int = Field(default=0, ge=0, description="epochs before which nothing is counted")
+    cumulative: bool = Field(default=False, description="improvements smaller than `min_delta` add up")
+    start: int = Field(default=0, ge=0, description="up to here nothing is looked at")
+    target: float | None = Field(default=None, description="a value as good as this ends the run; null: none")
+    diverged: float | None = Field(default=None, description="a value as bad as this ends it as diverged; null: none")
+    restore_best: bool = Field(
+        default=False, description="at the end the model gets its best weights back, before the last evaluations"
+    )
+
+
+class Ema(Section):
+    """An average of the weights over the steps, evaluated beside them under `ema/`."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1, description="how much of the average stays at each step")
+    warmup: bool = Field(default=True, description="a smaller decay in the first steps: min(decay, (1 + t) / (10 + t))")
 
 
 class Checkpoints(Section):
@@ -136,11 +137,17 @@ class Checkpoints(Section):
     every_epochs: int = Field(
         default=1, ge=1, description="epochs from one save to the next; the last one always has one"
     )
-    keep: int = Field(
-        default=2, ge=2, description="how many are kept beside the best one; the newest may be in the writing"
+    every_minutes: float | None = Field(
+        default=None, gt=0, description="minutes from one save to the next, besides the others; null: not by the clock"
     )
+    keep: int = Field(
+        default=2, ge=2, description="how many of the newest are kept; the very newest may be in the writing"
+    )
+    keep_best: int = Field(default=1, ge=1, description="how many of the best are kept besides")
     metric: str = Field(default="val/loss", min_length=1, description="the metric that chooses the best one")
     mode: Mode = Field(default="min", description="whether lower or higher is better")
+    asynchronous: bool = Field(default=False, description="copy to host memory, and write while the run goes on")
+    safetensors: bool = Field(default=False, description="the weights also as `best.safetensors`, `last.safetensors`")
 
 
 class Stability(Section):
@@ -150,6 +157,27 @@ class Stability(Section):
     max_skips: int = Field(default=10, ge=0, description="steps left out in a row before the run counts as diverged")
 
 
+class WandB(Section):
+    """Numbers and pictures go to Weights & Biases as well; needs `ignition-engine[wandb]`."""
+
+    project: str = Field(min_length=1, description="its project")
+    name: str | None = Field(default=None, min_length=1, description="the run's name there; null: the run folder's")
+    mode: Literal["online", "offline"] | None = Field(
+        default=None, description="`offline` writes files to be sent later; null: as WANDB_MODE says, else online"
+    )
+
+
+class MLflow(Section):
+    """Numbers go to MLflow as well; needs `ignition-engine[mlflow]`."""
+
+    uri: str | None = Field(
+        default=None,
+        min_length=1,
+        description="tracking server; null: as MLFLOW_TRACKING_URI says, else the run folder",
+    )
+    experiment: str = Field(min_length=1, description="its experiment")
+
+
 class Logging(Section):
     """What is written while a run goes on."""
 
@@ -157,6 +185,11 @@ class Logging(Section):
     tensorboard: bool = Field(default=True, description="write TensorBoard files as well")
     progress: bool = Field(default=True, description="show a progress line in the terminal")
     pictures: int = Field(default=4, ge=0, description="pictures drawn at each evaluation")
+    shadow_clipping: list[Literal["norm", "agc", "autoclip", "zclip"]] = Field(
+        default_factory=list, description="kinds of `clip`, at their defaults, of which only is told what they would do"
+    )
+    wandb: WandB | None = Field(default=None, description="Weights & Biases besides; null: not")
+    mlflow: MLflow | None = Field(default=None, description="MLflow besides; null: not")
 
 
 def _is_recipe(value: Any) -> Any:
@@ -185,6 +218,7 @@ class Config(Section):
     clip: Clip = Field(default_factory=NoClipping, description="limits of the gradients, by `kind`")
     trainer: Trainer = Field(default_factory=Trainer)
     early_stop: EarlyStop | None = Field(default=None)
+    ema: Ema | None = Field(default=None)
     checkpoint: Checkpoints = Field(default_factory=Checkpoints)
     stability: Stability = Field(default_factory=Stability)
     logging: Logging = Field(default_factory=Logging)
@@ -206,11 +240,6 @@ class Config(Section):
         return to_yaml(self.to_dict())
 
 
-def inconsistencies(config: Config) -> list[tuple[tuple[str, ...], str]]:
+def inconsistencies(config: Config) -> list[tuple[Path, str]]:
     """Settings that are right each by itself and wrong together: where, and why."""
-    found: list[tuple[tuple[str, ...], str]] = []
-    warmup = getattr(config.schedule, "warmup_epochs", 0.0)
-    if warmup >= config.trainer.epochs:
-        text = f"expected less than trainer.epochs ({config.trainer.epochs}), found {warmup:g}"
-        found.append((("schedule", "warmup_epochs"), text))
-    return found
+    return list(misfits(config.schedule, config.trainer.epochs))

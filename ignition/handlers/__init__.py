@@ -7,61 +7,121 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ignition.handlers.checkpoint import Checkpoint
+    from ignition.handlers.clipping_rules import AGC, AutoClip, MaxNorm, MaxValue, ZClip
+    from ignition.handlers.consensus import Consensus
     from ignition.handlers.early_stopping import EarlyStopping
+    from ignition.handlers.ema import EMA
     from ignition.handlers.gradient_clipping import GradientClipping
     from ignition.handlers.improvement import better
-    from ignition.handlers.learning_rate import LearningRate, Plateau
+    from ignition.handlers.learning_rate import LearningRate
+    from ignition.handlers.learning_rate_finder import LearningRateFinder
     from ignition.handlers.metrics_log import MetricsLog
+    from ignition.handlers.mlflow_tracking import MLflow
     from ignition.handlers.non_finite import NonFiniteSteps
     from ignition.handlers.pictures import Pictures
+    from ignition.handlers.plateau import Plateau
     from ignition.handlers.progress import Progress
     from ignition.handlers.random_state import RandomState
-    from ignition.handlers.schedules import Constant, Cosine, OneCycle, Warmup, simulate
+    from ignition.handlers.schedules import (
+        Constant,
+        Cosine,
+        Exponential,
+        InSequence,
+        OneCycle,
+        PerEpoch,
+        Polynomial,
+        Steps,
+        WarmRestarts,
+        Warmup,
+        simulate,
+    )
     from ignition.handlers.signals import Signals
     from ignition.handlers.tensorboard import TensorBoard
+    from ignition.handlers.throughput import Throughput
+    from ignition.handlers.time_limit import TimeLimit
+    from ignition.handlers.value_schedule import ValueSchedule
     from ignition.handlers.watched_numbers import WatchedNumbers
+    from ignition.handlers.weights_and_biases import WandB
 
 # Where each name lives. Loading them all would cost every import what only one of them needs (TensorBoard: 0.8 s).
 _MODULES = {
+    "AGC": "clipping_rules",
+    "AutoClip": "clipping_rules",
     "Checkpoint": "checkpoint",
+    "Consensus": "consensus",
     "Constant": "schedules",
     "Cosine": "schedules",
+    "EMA": "ema",
     "EarlyStopping": "early_stopping",
+    "Exponential": "schedules",
     "GradientClipping": "gradient_clipping",
+    "InSequence": "schedules",
     "LearningRate": "learning_rate",
+    "LearningRateFinder": "learning_rate_finder",
+    "MLflow": "mlflow_tracking",
+    "MaxNorm": "clipping_rules",
+    "MaxValue": "clipping_rules",
     "MetricsLog": "metrics_log",
     "NonFiniteSteps": "non_finite",
     "OneCycle": "schedules",
+    "PerEpoch": "schedules",
     "Pictures": "pictures",
-    "Plateau": "learning_rate",
+    "Plateau": "plateau",
+    "Polynomial": "schedules",
     "Progress": "progress",
     "RandomState": "random_state",
     "Signals": "signals",
+    "Steps": "schedules",
     "TensorBoard": "tensorboard",
+    "Throughput": "throughput",
+    "TimeLimit": "time_limit",
+    "ValueSchedule": "value_schedule",
+    "WandB": "weights_and_biases",
+    "WarmRestarts": "schedules",
     "Warmup": "schedules",
     "WatchedNumbers": "watched_numbers",
+    "ZClip": "clipping_rules",
     "better": "improvement",
     "simulate": "schedules",
 }
 
 __all__ = [
+    "AGC",
+    "EMA",
+    "AutoClip",
     "Checkpoint",
+    "Consensus",
     "Constant",
     "Cosine",
     "EarlyStopping",
+    "Exponential",
     "GradientClipping",
+    "InSequence",
     "LearningRate",
+    "LearningRateFinder",
+    "MLflow",
+    "MaxNorm",
+    "MaxValue",
     "MetricsLog",
     "NonFiniteSteps",
     "OneCycle",
+    "PerEpoch",
     "Pictures",
     "Plateau",
+    "Polynomial",
     "Progress",
     "RandomState",
     "Signals",
+    "Steps",
     "TensorBoard",
+    "Throughput",
+    "TimeLimit",
+    "ValueSchedule",
+    "WandB",
+    "WarmRestarts",
     "Warmup",
     "WatchedNumbers",
+    "ZClip",
     "better",
     "simulate",
 ]

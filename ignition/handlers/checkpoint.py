@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, Unpack
 
 import torch
 from ignite.engine import Engine, Events
+from ignite.engine.events import EventsList
 from torch import nn
 
 from ignition import checkpoint_file, distributed
-from ignition.checkpoint_file import BEST, LAST, BadCheckpoint, NotFinite, Payload
+from ignition.checkpoint_file import KeptFiles, Payload, Save, Saving, SavingFailed
+from ignition.handlers.consensus import Consensus
 from ignition.handlers.improvement import Mode, better, check_mode, read_score
+
+__all__ = ["Checkpoint", "Options", "SavingFailed"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-OWN_KEYS = ("version", "iteration", "epoch", "epoch_length", "score", "metric", "mode", "not_finite")
+ENDS = (Events.COMPLETED, Events.TERMINATE, Events.INTERRUPT)
 
 
-class SavingFailed(RuntimeError):
-    """Several saves in a row failed: what is trained from here on would be lost."""
+class Options(TypedDict, total=False):
+    """What few runs have to say of their checkpoints; `Checkpoint` tells what each means."""
+
+    asynchronous: bool
+    safetensors: bool | str
+    optional: Collection[str]
+    max_failures: int
 
 
 class Checkpoint:
@@ -41,9 +49,15 @@ class Checkpoint:
         objects: what is saved, by name: anything with ``state_dict`` and ``load_state_dict``. Modules are saved under
             their plain names, however they are wrapped or compiled.
         keep: how many of the newest are kept, at least 2: the newest may be damaged by what ends the run.
+        keep_best: how many of the best are kept besides: ``best.pt``, ``best-2.pt`` and so on.
         metric: the one that chooses the best, as in ``evaluator.state.metrics``.
         mode: ``min`` where lower is better, ``max`` where higher is.
         every_minutes: save as well when so much time has passed since the last save.
+        asynchronous: copy the state to host memory, which takes as much of it again, and write it in a thread while the
+            loop goes on. One write is under way at a time: the next save waits for it. What came of it is told by the
+            next save, the next score, the end of the run, or `wait`; an error is logged at once.
+        safetensors: write the weights also as ``last.safetensors`` and ``best.safetensors``, for other programs: under
+            their plain names those of the only module or of the one named here, else as ``<object>.<name>``.
         optional: names of objects that may be missing on either side at a restore: handlers that can be switched on and
             off between two starts. One that is new keeps its fresh state.
         max_failures: saves that fail in this many iterations in a row raise `SavingFailed`.
@@ -51,6 +65,15 @@ class Checkpoint:
     Attributes:
         best: the score of ``best.pt``; None where there is none.
         last_path: the newest file that was written or restored.
+
+    >>> import tempfile
+    >>> model = nn.Linear(1, 1)
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> checkpoint = Checkpoint(tempfile.mkdtemp(), {"model": model}, keep=2)
+    >>> checkpoint.attach(trainer, Events.EPOCH_COMPLETED(every=2) | Events.ITERATION_COMPLETED(every=500))
+    >>> _ = trainer.run([0] * 10, max_epochs=4)
+    >>> checkpoint.last_path.name, checkpoint.restore()["epoch"]
+    ('iteration-00000040.pt', 4)
     """
 
     def __init__(
@@ -59,46 +82,80 @@ class Checkpoint:
         objects: Mapping[str, Any],
         *,
         keep: int = 2,
+        keep_best: int = 1,
         metric: str | None = None,
         mode: Mode = "min",
         every_minutes: float | None = None,
-        optional: Collection[str] = (),
-        max_failures: int = 3,
+        **options: Unpack[Options],
     ):
+        rare: Options = {"asynchronous": False, "safetensors": False, "optional": (), "max_failures": 3}
+        unknown = [name for name in options if name not in rare]
+        if unknown:
+            raise TypeError(f"Checkpoint has no argument {', '.join(unknown)}; it also has {', '.join(rare)}")
+        rare.update(options)
         if keep < 2:
             raise ValueError(f"keep is {keep}; it must be at least 2, since the newest may be damaged")
-        taken = [name for name in objects if name in OWN_KEYS]
-        if taken:
-            raise ValueError(f"no object can be called {', '.join(taken)}: a checkpoint has that already")
-        self.folder, self.objects, self.keep = Path(folder).expanduser().absolute(), dict(objects), keep
-        self.metric, self.mode = metric, check_mode(mode)
-        self.every_minutes, self.optional, self.max_failures = every_minutes, frozenset(optional), max_failures
-        self.best: float | None = None
-        self.last_path: Path | None = None
-        self._scored: tuple[int, float] | None = None  # an iteration, and the score that its weights got
-        self._written: tuple[int, Any] | None = None  # the iteration of the newest file, and what was scored by then
-        self._waiting = False
-        self._failures = 0
-        self._failed_at: int | None = None
-        self._tried_at = time.monotonic()
-        self._folder_is_ours = False
-        self._followed: list[Engine] = []
+        for name, count in (("keep_best", keep_best), ("max_failures", rare["max_failures"])):
+            if count < 1:
+                raise ValueError(f"{name} is {count}; it must be at least 1")
+        if every_minutes is not None and not every_minutes > 0:
+            raise ValueError(f"every_minutes is {every_minutes}; it must be above 0, or None for not by the clock")
+        checkpoint_file.check_names(objects)
+        self.folder, self.objects = Path(folder).expanduser().absolute(), dict(objects)
+        self.metric, self.mode, self.every_minutes = metric, check_mode(mode), every_minutes
+        self.optional = frozenset(rare["optional"])
+        modules = {name: thing for name, thing in self.objects.items() if isinstance(thing, nn.Module)}
+        files = KeptFiles(
+            self.folder,
+            keep=keep,
+            keep_best=keep_best,
+            metric=metric,
+            mode=mode,
+            better=partial(better, mode=self.mode),
+            modules=tuple(modules),
+            weights=checkpoint_file.choose_weights(rare["safetensors"], modules),
+        )
+        self._asynchronous = rare["asynchronous"]
+        self._saving = Saving(files, asynchronous=self._asynchronous, max_failures=rare["max_failures"])
         self._not_finite = [
-            f"{name}.{buffer}" for name in self._modules() for buffer in checkpoint_file.infinite_buffers(objects[name])
+            f"{name}.{buffer}" for name in modules for buffer in checkpoint_file.infinite_buffers(modules[name])
         ]
+        self._scored: tuple[int, float] | None = None  # an iteration, and the score that its weights got
+        self._waiting = False
+        self._tried_at = time.monotonic()
+        self._saves_at_error = False
+        self._between: int | None = None  # the iteration after which a batch is being fetched
+        self._followed: list[Engine] = []
+
+    @property
+    def best(self) -> float | None:
+        """The score of ``best.pt``; None where there is none."""
+        return self._saving.ranking[0].score if self._saving.ranking else None
+
+    @property
+    def last_path(self) -> Path | None:
+        """The newest file that was written or restored."""
+        return self._saving.last_path
 
     # ------------------------------------------------------------------------------------------------ when to save
 
     def attach(self, trainer: Engine, event: Any = Events.EPOCH_COMPLETED) -> None:
-        """Save at ``event``, filtered or not. Attach it to several: an iteration is still written once.
+        """Save at ``event``, filtered or not, or at several (``a | b``): an iteration is still written once.
 
-        Attach it after the handlers whose state it saves.
+        Attach it after the handlers whose state it saves. At ``EXCEPTION_RAISED`` it saves where a run can go on from,
+        between two iterations of an epoch and with one process, and raises the error again.
         """
         self._follow(trainer)
-        trainer.add_event_handler(event, self)
+        for one in event if isinstance(event, EventsList) else [event]:
+            if one == Events.EXCEPTION_RAISED:
+                self._saves_at_error = True
+                self._listen_to_errors(trainer)
+                trainer.add_event_handler(Events.GET_BATCH_STARTED, self._note_between)
+            else:
+                trainer.add_event_handler(one, self)
 
     def attach_best(self, evaluator: Engine, trainer: Engine) -> None:
-        """Save when ``evaluator`` completes with a better metric than ever; ``trainer`` tells the iteration.
+        """Save when ``evaluator`` completes with a metric that is among the best; ``trainer`` tells the iteration.
 
         Attach it after the handlers on ``evaluator`` whose state it saves, such as early stopping.
         """
@@ -111,154 +168,105 @@ class Checkpoint:
     def __call__(self, trainer: Engine) -> None:
         """Save, unless that was done and nothing was evaluated since; in an open group, at its end."""
         self._waiting = _group_open(trainer)
-        if not self._waiting and self._written != (trainer.state.iteration, self._scored):
+        if self._waiting:
+            self._follow(trainer)
+            Consensus.of(trainer).ask("save", "a save was due within a group of accumulated batches")
+        elif not self._saving.is_known(Save(trainer.state.iteration, self._scored)):
             self.save(trainer)
 
     def offer(self, trainer: Engine, score: float) -> None:
-        """Save if ``score``, that of the weights as they are, is better than the best so far."""
+        """Save if ``score``, that of the weights as they are, is among the best so far. All go by process 0's."""
+        score = distributed.from_first(float(score))
+        self.wait()
         self._scored = (trainer.state.iteration, score)
-        if not better(score, self.best, self.mode):
-            return
-        if _group_open(trainer):
+        if self._saving.files.is_among_best(score, trainer.state.iteration, self._saving.ranking):
             # The group's end changes the weights. best.pt has those that were measured; it is not there to go on from.
-            self._write(self._payload(trainer), self._write_measured)
-        else:
-            self.save(trainer)
+            self._write(trainer, measured_only=_group_open(trainer))
 
     def save(self, trainer: Engine) -> bool:
-        """Save now. False if that failed, which is logged.
+        """Save now. False if that failed, which is logged; an asynchronous one is only begun.
 
         Raises:
             SavingFailed: so did those before it.
             FileExistsError: the folder holds checkpoints of another run.
         """
-        return self._write(self._payload(trainer), self._write_all)
+        return self._write(trainer)
 
     def _follow(self, trainer: Engine) -> None:
         if trainer in self._followed:
             return
         self._followed.append(trainer)
-        trainer.add_event_handler(Events.STARTED, lambda engine: self._check_folder())
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._catch_up)
-        trainer.add_event_handler(Events.COMPLETED, lambda engine: self(engine) if self._waiting else None)
-
-    def _catch_up(self, trainer: Engine) -> None:
-        """Save what waits for the end of a group, and what is due by the clock."""
-        due = self._waiting
+        trainer.add_event_handler(Events.STARTED, lambda engine: self._saving.check_folder())
+        consensus = Consensus.of(trainer)
+        consensus.when("save", self)
         if self.every_minutes is not None:
-            late = time.monotonic() - self._tried_at > 60 * self.every_minutes
-            due = bool(distributed.agree(int(due or late)))
-        length = trainer.state.epoch_length
-        # Not between an epoch's last batch and what is done at its end: a resumed run would leave that out.
-        if due and not (length and trainer.state.iteration % length == 0):
-            self(trainer)
+            consensus.poll(self._ask_by_the_clock)
+        trainer.add_event_handler(Events.COMPLETED, lambda engine: self(engine) if self._waiting else None)
+        if self._asynchronous:
+            for end in ENDS:
+                trainer.add_event_handler(end, lambda engine: self.wait())
+            self._listen_to_errors(trainer)
 
-    # ---------------------------------------------------------------------------------------------------- saving
+    def _ask_by_the_clock(self, trainer: Engine) -> tuple[Any, str] | None:
+        minutes: Any = self.every_minutes
+        late = time.monotonic() - self._tried_at > 60 * minutes
+        return ("save", f"{minutes:g} minutes have passed since the last one") if late else None
 
-    def _payload(self, trainer: Engine) -> Payload:
-        """All that is saved. Made on every process: a state may be gathered from all of them."""
+    # ------------------------------------------------------------------------------------------------- errors
+
+    def _listen_to_errors(self, trainer: Engine) -> None:
+        if not trainer.has_event_handler(self._at_error, Events.EXCEPTION_RAISED):
+            trainer.add_event_handler(Events.EXCEPTION_RAISED, self._at_error)
+
+    def _note_between(self, trainer: Engine) -> None:
+        self._between = trainer.state.iteration
+
+    def _at_error(self, trainer: Engine, error: BaseException) -> None:
+        """Finish what is under way; the other processes are not here, perhaps. Raise again, or ignite would go on."""
+        try:
+            if self._saves_at_error and self._can_go_on_from(trainer) and not isinstance(error, GeneratorExit):
+                self(trainer)
+            self._saving.finish()
+        except Exception as failure:
+            log.error("no checkpoint after an error: %s", failure)
+        raise error
+
+    def _can_go_on_from(self, trainer: Engine) -> bool:
+        """Whether an error came between two iterations: elsewhere something is half done and would not come again."""
         state = trainer.state
-        scored = self._scored if self._scored is not None and self._scored[0] == state.iteration else None
-        return {
-            "version": checkpoint_file.VERSION,
-            "iteration": state.iteration,
-            "epoch": state.epoch,
-            "epoch_length": state.epoch_length,
-            "score": scored[1] if scored else None,
-            "metric": self.metric,
-            "mode": self.mode,
-            "not_finite": self._not_finite,
-            **{name: checkpoint_file.state_of(thing) for name, thing in self.objects.items()},
-        }
+        epoch_ends = state.epoch_length and state.iteration % state.epoch_length == 0
+        whole = self._between == state.iteration and not epoch_ends and not _group_open(trainer)
+        return whole and distributed.world_size() == 1
 
-    def _write(self, payload: Payload, write: Callable[[Payload], None]) -> bool:
-        """Let process 0 write. All learn what came of it, and say or raise the same."""
-        self._check_folder()
+    # ------------------------------------------------------------------------------------------- saving, restoring
 
-        def attempt() -> tuple[str, bool]:
-            try:
-                checkpoint_file.check_finite(payload, self._modules())
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write(payload)
-            except NotFinite as error:
-                return f"it {error}", False
-            except OSError as error:
-                return str(error) if error.filename else error.strerror or str(error), True
-            return "", False
-
-        problem, is_failure = _on_first(attempt)
-        self.last_path, self._written = distributed.from_first((self.last_path, self._written))
+    def _write(self, trainer: Engine, measured_only: bool = False) -> bool:
+        self._saving.wait()
+        self._saving.check_folder()
+        state, scored = trainer.state, self._scored
+        payload = checkpoint_file.states_of(  # on every process: a state may be gathered from all of them
+            self.objects,
+            iteration=state.iteration,
+            epoch=state.epoch,
+            epoch_length=state.epoch_length,
+            score=scored[1] if scored and scored[0] == state.iteration else None,
+            metric=self.metric,
+            mode=self.mode,
+            not_finite=self._not_finite,
+        )
         self._tried_at = time.monotonic()
-        if not problem:
-            if self._is_best(payload):
-                self.best = payload["score"]
-            self._failures, self._failed_at = 0, None
-            return True
-        if is_failure and self._failed_at != payload["iteration"]:
-            self._failures, self._failed_at = self._failures + 1, payload["iteration"]
-        good = f"the newest good one is {self.last_path.name}" if self.last_path else "there is no earlier one"
-        what = f"no checkpoint of iteration {payload['iteration']}: {problem}; {good}"
-        if self._failures >= self.max_failures:
-            raise SavingFailed(f"{what}. {self._failures} saves in a row failed")
-        log.error("%s. The run goes on%s", what, f", {self._failures} of {self.max_failures}" if is_failure else "")
-        return False
+        done = self._saving.write(Save(state.iteration, scored, measured_only), payload)
+        if trainer.last_event_name in (*ENDS, Events.EXCEPTION_RAISED):  # nobody would come to ask later
+            done = self._saving.wait() and done
+        return done
 
-    def _write_all(self, payload: Payload) -> None:
-        """The files of an iteration, in the order in which a kill in between does no harm."""
-        path = self.folder / checkpoint_file.name_of(payload["iteration"])
-        checkpoint_file.save(path, payload)
-        self.last_path = path
-        checkpoint_file.link(path, LAST)
-        if self._is_best(payload):
-            checkpoint_file.link(path, BEST)
-        self._written = (payload["iteration"], self._scored)
-        self._prune(payload["iteration"])
+    def wait(self) -> bool:
+        """Wait until nothing is being written. False if what was has failed, which is logged. For all processes.
 
-    def _write_measured(self, payload: Payload) -> None:
-        checkpoint_file.save(self.folder / BEST, payload)
-
-    def _is_best(self, payload: Payload) -> bool:
-        score = self._score_of(payload)
-        return score is not None and better(score, self.best, self.mode)
-
-    def _score_of(self, payload: Payload) -> float | None:
-        """The score in a checkpoint, if it is of our metric."""
-        same = payload.get("metric") == self.metric and payload.get("mode") == self.mode
-        return payload.get("score") if same else None
-
-    def _prune(self, iteration: int) -> None:
-        older = [
-            path
-            for path in checkpoint_file.numbered(self.folder)
-            if (checkpoint_file.iteration_of(path) or 0) <= iteration
-        ]
-        for path in older[: -self.keep]:
-            try:
-                path.unlink()
-            except OSError as error:
-                log.warning("an old checkpoint stays: %s", error)
-
-    def _modules(self) -> list[str]:
-        return [name for name, thing in self.objects.items() if isinstance(thing, nn.Module)]
-
-    def _check_folder(self) -> None:
-        """Once, before the first save: that nothing of another run is there, which would get mixed up with this one."""
-        if self._folder_is_ours:
-            return
-        there = _on_first(lambda: sorted(file.name for file in self.folder.glob("*.pt")))
-        if there:
-            raise FileExistsError(
-                f"{self.folder} holds checkpoints of another run ({', '.join(there)}): "
-                "go on with it by restore(), or choose another folder"
-            )
-        self._claim_folder()
-
-    def _claim_folder(self) -> None:
-        self._folder_is_ours = True
-        if distributed.rank() == 0:
-            checkpoint_file.clean_litter(self.folder)
-
-    # --------------------------------------------------------------------------------------------------- restoring
+        Raises:
+            SavingFailed: so did those before it.
+        """
+        return self._saving.wait()
 
     def restore(self, map_location: str | torch.device = "cpu") -> Payload | None:
         """Load all objects from the newest good checkpoint; returns it whole, or None where there never was one.
@@ -268,114 +276,17 @@ class Checkpoint:
         Raises:
             BadCheckpoint: none can be used, or it does not fit the objects; says why.
         """
-        found = _on_first(self._find)
-        self._claim_folder()
+        found = self._saving.find()
         if found is None:
             return None
-        path, payload, self.best = found
-        payload = checkpoint_file.moved(payload, map_location)
-        self._load(path, payload)
-        self.last_path = path
-        score, iteration = self._score_of(payload), payload["iteration"]
-        self._scored = None if score is None else (iteration, score)
-        self._written = (iteration, self._scored)
+        payload = checkpoint_file.moved(found.payload, map_location)
+        checkpoint_file.give_states(found.path, payload, self.objects, self.optional)
+        ours = payload.get("metric") == self.metric and payload.get("mode") == self.mode
+        score = payload.get("score") if ours else None
+        self._scored = None if score is None else (payload["iteration"], score)
+        self._saving.go_on_from(found, Save(payload["iteration"], self._scored))
         return payload
-
-    def _find(self) -> tuple[Path, Payload, float | None] | None:
-        found = checkpoint_file.newest_good(self.folder, spare=(LAST, BEST))
-        if found is None:
-            return None
-        path, payload, _ = found
-        _relink(path, LAST)
-        return path, payload, self._find_best(path, payload) if self.metric else None
-
-    def _find_best(self, path: Path, payload: Payload) -> float | None:
-        """The score of best.pt; let it name the checkpoint at ``path`` if a kill came before it could."""
-        best_path, best = self.folder / BEST, None
-        candidates = [(path, payload)]
-        try:
-            kept = payload if _is_same(best_path, path) else checkpoint_file.load(best_path)
-            best = self._score_of(kept)
-            if best is None:
-                chosen = f"by {kept.get('metric')} ({kept.get('mode')})"
-                log.warning("%s was chosen %s, from here on by %s (%s)", best_path, chosen, self.metric, self.mode)
-        except BadCheckpoint as error:
-            if best_path.exists():
-                checkpoint_file.set_aside(error, "the best of the others takes its place")
-            candidates += self._others(path)
-        for candidate, content in candidates:
-            score = self._score_of(content)
-            if score is not None and better(score, best, self.mode):
-                best = score
-                _relink(candidate, BEST)
-        return best
-
-    def _others(self, path: Path) -> list[tuple[Path, Payload]]:
-        found = []
-        for other in checkpoint_file.numbered(self.folder):
-            try:
-                if other != path:
-                    found.append((other, checkpoint_file.load(other)))
-            except BadCheckpoint as error:
-                checkpoint_file.set_aside(error, "it could not be compared with the best")
-        return found
-
-    def _load(self, path: Path, payload: Payload) -> None:
-        """Give each object its state, after making sure that all of them fit."""
-        here = [name for name in self.objects if name in payload or name not in self.optional]
-        problems = [f"has no state of '{name}'" for name in here if name not in payload]
-        problems += [
-            f"has a state of '{name}', for which there is no object"
-            for name in payload
-            if name not in self.objects and name not in OWN_KEYS and name not in self.optional
-        ]
-        if not isinstance(payload.get("iteration"), int):
-            problems.append("does not say its iteration")
-        for name in self._modules() if not problems else []:
-            problems += [
-                f"does not fit '{name}': {why}" for why in checkpoint_file.misfits(self.objects[name], payload[name])
-            ]
-        if problems:
-            raise BadCheckpoint(path, "; it ".join(problems))
-        loaded: list[str] = []
-        for name in here:
-            try:
-                checkpoint_file.give_state(self.objects[name], payload[name])
-            except Exception as error:
-                before = f"{', '.join(loaded)} had been loaded already: make new objects before going on"
-                why = f"the state of '{name}' cannot be loaded: {error}" + (f" ({before})" if loaded else "")
-                raise BadCheckpoint(path, why) from error
-            loaded.append(name)
 
 
 def _group_open(trainer: Engine) -> bool:
     return bool(getattr(trainer.state, "group_open", False))
-
-
-def _on_first(action: Callable[[], T]) -> T:
-    """What ``action`` gives on process 0, on every process; what it raises there is raised on all."""
-    result, error, words = None, None, None
-    if distributed.rank() == 0:
-        try:
-            result = action()
-        except Exception as reason:
-            error, words = reason, f"{type(reason).__name__}: {reason}"
-    result, words = distributed.from_first((result, words))
-    if error is not None:
-        raise error
-    if words is not None:
-        raise RuntimeError(f"process 0 ended with {words}")
-    return result  # type: ignore[return-value]
-
-
-def _relink(path: Path, name: str) -> None:
-    """Do what a kill may have come before; in a folder that can only be read, it has to do without."""
-    try:
-        if not _is_same(path.with_name(name), path):
-            checkpoint_file.link(path, name)
-    except OSError as error:
-        log.warning("%s does not name %s: %s", path.with_name(name), path.name, error.strerror)
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and os.path.samefile(one, other)

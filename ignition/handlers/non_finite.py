@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import torch
 from ignite.engine import Engine
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from ignition import distributed
 from ignition.events import Diverged, StepEvents, watch
+from ignition.handlers.gradients import Gradients
 
 Policy = Literal["skip", "stop"]
 
@@ -58,8 +58,8 @@ class NonFiniteSteps:
     def __call__(self, engine: Engine, optimizer: Optimizer) -> None:
         state: Any = engine.state
         if getattr(state, "gradient_norm_step", None) != state.steps:  # nobody has measured this step's gradients yet
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            state.gradient_norm, state.gradient_norm_step = get_total_norm(gradients), state.steps
+            gradients = Gradients(p for group in optimizer.param_groups for p in group["params"])
+            state.gradient_norm, state.gradient_norm_step = gradients.norm, state.steps
         scaled = getattr(state, "loss_scale", 1.0) > 1.0
         if self.update(state.gradient_norm, getattr(state, "loss", None), iteration=state.iteration, scaled=scaled):
             state.skip_step = True

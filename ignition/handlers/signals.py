@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 
 from ignition import distributed
 from ignition.events import stop
+from ignition.handlers.consensus import Consensus
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
@@ -19,9 +20,9 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 class Signals:
     """Ends a run at the end of its current step when the process is asked to go.
 
-    A signal only leaves a note; engines look at it after each iteration, and all processes of a run stop in the same
-    one whoever got the signal. A group of accumulated batches is finished first, so that no gradient is lost. A second
-    SIGINT raises KeyboardInterrupt at once.
+    A signal only leaves a note; it is looked at after each iteration, and all processes of a run stop in the same one
+    whoever got the signal (`Consensus`). A group of accumulated batches is finished first, so that no gradient is lost.
+    A second SIGINT raises KeyboardInterrupt at once.
 
     Works in the main thread, where Python delivers signals. It listens from the start of the run, or within a ``with``
     block, at whose end the former handlers come back; `restore` gives them back as well.
@@ -54,15 +55,17 @@ class Signals:
         one, and the engine stops right after it.
         """
         engine.add_event_handler(Events.STARTED, lambda engine: self.listen())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        consensus = Consensus.of(engine)
+        consensus.poll(lambda engine: ("preempt", self.reason) if self._received else None)
+        consensus.when("preempt", lambda engine: self.agree())
         for evaluator in evaluators:
-            evaluation = _Evaluation(self, engine)
-            evaluator.add_event_handler(Events.STARTED, evaluation.start)
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED, evaluation)
+            self.attach_evaluation(evaluator, engine)
 
-    def __call__(self, engine: Engine) -> None:
-        if not getattr(engine.state, "group_open", False) and self.agree():
-            stop(engine, self.reason, status="preempted")
+    def attach_evaluation(self, evaluator: Engine, engine: Engine) -> None:
+        """Cut short ``evaluator`` when asked to end, and stop ``engine``, within which or beside which it runs."""
+        evaluation = _Evaluation(self, engine)
+        evaluator.add_event_handler(Events.STARTED, evaluation.start)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, evaluation)
 
     @property
     def reason(self) -> str:

@@ -34,14 +34,17 @@ class TensorBoard:
 
     Args:
         folder: where the event file is made, if need be with its parents.
-        purge_step: hide what earlier files of the folder have from this iteration on: where a run is resumed.
+        purge_step: hide what earlier files of the folder have from this iteration on: where a run is resumed. Where
+            that is known later only, `rewind` does it.
     """
 
     def __init__(self, folder: str | Path, *, purge_step: int | None = None):
         self.folder = Path(folder)
         self._records: RecordWriter | None = None
         self._flushed = -math.inf  # the first row can be looked at at once
-        self._try(lambda: self._open(purge_step))
+        self._try(self._open)
+        if purge_step is not None:
+            self.rewind(purge_step - 1)
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Write the numbers of ``row``; other entries are passed over."""
@@ -61,6 +64,13 @@ class TensorBoard:
         pixels = (image * 255).round().to(torch.uint8).cpu().numpy()
         self._write(image_summary(name, pixels), iteration, None)
 
+    def rewind(self, iteration: int) -> None:
+        """Hide what was written for later iterations, by earlier processes too: the run goes on from here."""
+        start = SessionLog(status=SessionLog.START)
+        event = Event(wall_time=time.time(), step=iteration + 1, session_log=start)
+        self._try(lambda: self._append(event))
+        self._flushed = -math.inf  # the first row that comes again can be looked at at once
+
     def close(self) -> None:
         """Write out what is left. What comes later is dropped."""
         records = self._records
@@ -68,7 +78,7 @@ class TensorBoard:
             self._try(records.close)
         self._records = None
 
-    def _open(self, purge_step: int | None) -> None:
+    def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         # Readers take the files in the order of their names; nanoseconds keep a run that is resumed at once from
         # overwriting its first file.
@@ -76,9 +86,6 @@ class TensorBoard:
         name = f"events.out.tfevents.{seconds}.{nanoseconds:09d}.{socket.gethostname()}"
         self._records = RecordWriter(str(self.folder / name))
         self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        if purge_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._records.write(Event(wall_time=time.time(), step=purge_step, session_log=start).SerializeToString())
 
     def _write(self, summary: Summary, iteration: int, wall_time: float | None) -> None:
         event = Event(wall_time=time.time() if wall_time is None else wall_time, step=iteration, summary=summary)

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
-try:
-    from safetensors.torch import load_file as load_safetensors
-except ImportError:  # an optional package, needed for files of that kind only
-    load_safetensors = None
 
 Shape = tuple[int, ...]
 NESTED = ("model", "state_dict", "model_state_dict")  # where checkpoints keep a model's weights
@@ -151,9 +149,10 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
-    if load_safetensors is None:
-        raise ValueError(f"{path}: reading it needs the package safetensors: pip install safetensors")
-    return load_safetensors(path)
+    try:
+        return load_safetensors(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read, perhaps cut short: {_first_line(error)}") from error
 
 
 def _named_tensors(content: Any, origin: str) -> dict[str, torch.Tensor]:

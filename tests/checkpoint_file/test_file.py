@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 
-from ignition.checkpoint_file import BadCheckpoint, link, load, save
+from ignition.checkpoint_file import BadCheckpoint, check, link, load, peek, save
 from ignition.checkpoint_file import file as checkpoint_file_file
 
 
@@ -46,6 +46,49 @@ def test_what_was_saved_is_loaded(tmp_path):
 def test_it_can_be_loaded_to_another_device(tmp_path):  # V12: ignite's load_objects(path) has no map_location
     save(tmp_path / "a.pt", content())
     assert load(tmp_path / "a.pt", "meta")["model"]["weight"].is_meta
+
+
+def test_the_top_of_a_file_is_read_without_its_tensors(tmp_path):
+    path = tmp_path / "a.pt"
+    save(path, {**content(3), "score": 0.5, "metric": None, "sizes": [1, 2]})
+    assert peek(path) == {"version": 1, "iteration": 3, "note": "a note", "score": 0.5, "metric": None}
+    data = path.read_bytes()
+    middle = len(data) // 2  # within the weights
+    path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+    assert peek(path)["score"] == 0.5
+    with pytest.raises(BadCheckpoint, match="the sum of .* is wrong"):
+        check(path)
+    place = data.index(b"a note")
+    path.write_bytes(data[:place] + b"A" + data[place + 1 :])
+    with pytest.raises(BadCheckpoint, match=r"the sum of \S+data\.pkl is wrong") as refusal:
+        peek(path)
+    assert refusal.value.damaged
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_file_is_checked_as_if_it_were_loaded(tmp_path, monkeypatch, mapped):
+    path, torch_load = tmp_path / "a.pt", torch.load
+    if not mapped:  # as on some network drives
+
+        def refuse(*arguments, mmap=False, **options):
+            if mmap:
+                raise RuntimeError("unable to mmap 4096 bytes from file: No such device (19)")
+            return torch_load(*arguments, **options)
+
+        monkeypatch.setattr(torch, "load", refuse)
+    save(path, content(3))
+    assert check(path) is None and peek(path)["iteration"] == 3
+    broken = content(3)
+    broken["model"]["bias"][3] = float("nan")
+    save(path, broken)
+    with pytest.raises(BadCheckpoint, match=r"not finite in model\.bias$"):
+        check(path)
+    save(path, {**content(3), "version": 2})
+    for look in (check, peek):
+        with pytest.raises(BadCheckpoint, match="is of version 2"):
+            look(path)
+        with pytest.raises(BadCheckpoint, match="there is no such file"):
+            look(tmp_path / "gone.pt")
 
 
 def test_the_file_is_on_the_disk_before_it_gets_its_name_and_the_name_before_save_returns(tmp_path, monkeypatch):

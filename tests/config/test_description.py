@@ -25,6 +25,15 @@ def test_every_key_of_every_section_has_a_row_and_a_meaning():
 
 
 def test_a_row_gives_limits_default_and_meaning():
-    assert "| `patience` | whole number ≥ 1 | `10` | evaluations without improvement that are waited for |" in table(
-        EarlyStop
-    ).split("\n")
+    assert "| `patience` | whole number ≥ 1 | `10` | how long an improvement is waited for |" in table(EarlyStop).split(
+        "\n"
+    )
+
+
+def test_a_section_that_holds_its_like_is_told_once():
+    page = describe()
+    assert page.count("### `name: sequence`") == 1
+    assert [line for line in page.split("\n") if line.startswith("## `schedule")] == [
+        "## `schedule`",
+        "## `schedule.parts[...]`",
+    ]

@@ -14,6 +14,10 @@ from ignition.config import Config, ConfigError, Section, load_config
 from ignition.config.layout import Layout
 from ignition.config.writing import to_yaml
 
+SCHEDULES = (
+    "'constant', 'one_cycle', 'cosine', 'warm_restarts', 'polynomial', 'exponential', 'step', 'plateau' or 'sequence'"
+)
+
 
 class Block(Section):
     channels: int = Field(default=8, ge=1)
@@ -120,10 +124,10 @@ def test_five_mistakes_are_five_lines(tmp_path):
         ("trainer.amp=bf61", "expected 'off', 'auto', 'bf16' or 'fp16', found text 'bf61'. Did you mean 'bf16'?"),
         ("trainer.amp=false", "expected 'off', 'auto', 'bf16' or 'fp16', found false"),
         ("trainer.device=GPU 1", "expected 'auto' or a device such as 'cpu', 'cuda' or 'cuda:1', found 'GPU 1'"),
-        ("schedule.name=onecycle", "expected 'constant', 'one_cycle', 'cosine' or 'plateau', "
-                                   "found text 'onecycle'. Did you mean 'one_cycle'?"),
-        ("schedule.name=3", "expected 'constant', 'one_cycle', 'cosine' or 'plateau', found 3"),
-        ("clip.kind=norms", "expected 'none', 'norm' or 'value', found text 'norms'. Did you mean 'norm'?"),
+        ("schedule.name=onecycle", f"expected {SCHEDULES}, found text 'onecycle'. Did you mean 'one_cycle'?"),
+        ("schedule.name=3", f"expected {SCHEDULES}, found 3"),
+        ("clip.kind=norms",
+         "expected 'none', 'norm', 'value', 'agc', 'autoclip' or 'zclip', found text 'norms'. Did you mean 'norm'?"),
         # unknown keys
         ("optimizer.lrr=1", "unknown key 'optimizer.lrr'. Did you mean 'lr'?"),
         ("optimiser.lr=1", "unknown key 'optimiser'. Did you mean 'optimizer'?"),
@@ -145,6 +149,24 @@ def test_five_mistakes_are_five_lines(tmp_path):
         ("schedule.patience=3", "'patience' belongs to schedule.name: plateau, and here none is given"),
         ("clip.max_norm=3", "'max_norm' belongs to clip.kind: norm, and here none is given"),
         ("clip={kind: value}", "key 'max_value' is missing in section 'clip'"),
+        # schedules
+        ("schedule.per=epoch", "'per' belongs to schedule.name: cosine, warm_restarts, polynomial, exponential, "
+                               "and here none is given"),
+        ("schedule={name: cosine, per: epcoh}",
+         "schedule.per: expected 'step' or 'epoch', found text 'epcoh'. Did you mean 'epoch'?"),
+        ("schedule={name: warm_restarts}", "key 'period_epochs' is missing in section 'schedule'"),
+        ("schedule={name: step}", "give one of milestones and every_epochs, for instance milestones: [30, 60]"),
+        ("schedule={name: step, milestones: [3], every_epochs: 3}",
+         "give one of milestones and every_epochs, for instance milestones: [30, 60]"),
+        ("schedule={name: step, milestones: [3, 0]}",
+         "schedule.milestones[1]: expected a number greater than 0, found 0"),
+        ("schedule={name: sequence, parts: []}", "schedule.parts: expected at least 1 items, found a list of 0"),
+        ("schedule={name: sequence, parts: [{schedule: {name: cosin}}]}",
+         f"schedule.parts[0].schedule.name: expected {SCHEDULES}, found text 'cosin'. Did you mean 'cosine'?"),
+        ("schedule={name: sequence, parts: [{epochs: 3, schedule: {warmup_epoch: 1}}]}",
+         "unknown key 'schedule.parts[0].schedule.warmup_epoch'. Did you mean 'warmup_epochs'?"),
+        ("schedule={name: sequence, parts: [{epochs: 0}]}",
+         "schedule.parts[0].epochs: expected a number greater than 0, found 0"),
         # the forms of a weight
         ("loss.a={from: 0, to: 1}", "key 'epochs' is missing in section 'loss.a'"),
         ("loss.a={from: 0, too: 1, epochs: 1}", "unknown key 'loss.a.too'. Did you mean 'to'?"),
@@ -201,6 +223,71 @@ def test_settings_that_are_wrong_together(tmp_path):
     assert load_config(path).schedule.warmup_epochs == 2.0
     assert problems(path, "trainer.epochs=2") == [
         "a.yaml:1:26: schedule.warmup_epochs: expected less than trainer.epochs (2), found 2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("name: cosine, warmup_epochs: 10", "warmup_epochs: expected less than trainer.epochs (10), found 10"),
+        ("name: constant, warmup_epochs: 10", None),  # nothing but a warm-up is a schedule too
+        ("warmup_epochs: 10.5", "warmup_epochs: expected at most trainer.epochs (10), found 10.5"),
+        ("name: step, milestones: [3, 9.5]", None),
+        ("name: step, milestones: [3, 10]", "milestones[1]: expected less than trainer.epochs (10), found 10"),
+        ("name: step, milestones: [3], warmup_epochs: 3",
+         "milestones[0]: expected more than warmup_epochs (3), found 3"),
+        ("name: step, every_epochs: 12", "every_epochs: expected less than trainer.epochs (10), found 12"),
+        ("name: warm_restarts, period_epochs: 10", None),
+        ("name: warm_restarts, period_epochs: 11",
+         "period_epochs: expected at most trainer.epochs (10), found 11"),
+        ("name: warm_restarts, period_epochs: 9.5, warmup_epochs: 1",
+         "period_epochs: expected at most trainer.epochs (10) less warmup_epochs, found 9.5"),
+        ("name: sequence, parts: [{epochs: 0.1}, {epochs: 0.2}, {epochs: 9.7}]", None),
+        ("name: sequence, parts: [{epochs: 8}, {epochs: 4}]",
+         "parts[1].epochs: this part would end at 12 epochs, later than trainer.epochs (10)"),
+        ("name: sequence, parts: [{epochs: 10}, {}]",
+         "parts[1]: no epochs are left for this part: those before it take all of trainer.epochs (10)"),
+        ("name: sequence, parts: [{}, {epochs: 3}]",
+         "parts[0].epochs: is missing; only the last part may leave it out"),
+        ("name: sequence, parts: [{epochs: 3, schedule: {name: plateau}}]",
+         "parts[0].schedule.name: 'plateau' follows a metric over the whole run and cannot be a part"),
+        ("name: sequence, parts: [{epochs: 3, schedule: {name: step, milestones: [3]}}]",
+         "parts[0].schedule.milestones[0]: expected less than schedule.parts[0].epochs (3), found 3"),
+        ("name: sequence, parts: [{epochs: 7}, {schedule: {name: cosine, warmup_epochs: 5}}]",
+         "parts[1].schedule.warmup_epochs: expected less than the epochs left (3), found 5"),
+        ("name: sequence, parts: [{epochs: 3, schedule: {name: sequence, parts: [{epochs: 2}, {epochs: 2}]}}]",
+         "parts[0].schedule.parts[1].epochs: this part would end at 4 epochs, later than schedule.parts[0].epochs (3)"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_does_not_fit_into_its_epochs(schedule, message):
+    override = f"schedule={{{schedule}}}"
+    if message is None:
+        assert load_config(None, overrides=[override]).trainer.epochs == 10
+    else:
+        assert problems(None, override) == [f"command line: {override}: schedule.{message}"]
+
+
+def test_what_does_not_fit_is_told_at_its_own_line(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "trainer: {epochs: 6}\n"
+        "schedule:\n"
+        "  name: sequence\n"
+        "  parts:\n"
+        "    - epochs: 2\n"
+        "      schedule: {name: constant, warmup_epochs: 3}\n"
+        "    - epochs: 2\n"
+        "      schedule:\n"
+        "        name: step\n"
+        "        milestones: [1, 2]\n"
+        "    - epochs: 4\n"
+        "      schedule: {name: cosine}\n"
+    )
+    assert problems(path) == [
+        "a.yaml:6:34: schedule.parts[0].schedule.warmup_epochs: expected at most schedule.parts[0].epochs (2), found 3",
+        "a.yaml:10:25: schedule.parts[1].schedule.milestones[1]: "
+        "expected less than schedule.parts[1].epochs (2), found 2",
+        "a.yaml:11:7: schedule.parts[2].epochs: this part would end at 8 epochs, later than trainer.epochs (6)",
     ]
 
 
@@ -280,8 +367,10 @@ weights = st.one_of(
 kinds = [
     {"name": "constant"},
     {"name": "one_cycle", "final_factor": 1e-05},
-    {"name": "cosine", "warmup_epochs": 1},
+    {"name": "cosine", "warmup_epochs": 1, "per": "epoch"},
     {"name": "plateau", "min_lr": 1e-07},
+    {"name": "step", "milestones": [1, 2.5]},
+    {"name": "sequence", "parts": [{"epochs": 2.5}, {"schedule": {"name": "warm_restarts", "period_epochs": 1}}]},
 ]
 
 

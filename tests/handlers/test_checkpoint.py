@@ -82,12 +82,11 @@ def test_the_newest_are_kept_and_last_names_the_newest(tmp_path):
 def test_any_event_will_do_and_an_iteration_is_written_once(tmp_path, monkeypatch):
     written, run = [], Run(tmp_path, epoch_length=4, keep=100)
     run.saved(Events.ITERATION_COMPLETED(every=3)).saved(Events.EPOCH_COMPLETED(every=1)).saved(Events.COMPLETED)
-    write = run.checkpoint._write_all
     monkeypatch.setattr(
-        run.checkpoint, "_write_all", lambda content: (written.append(content["iteration"]), write(content))
+        "ignition.checkpoint_file.keeping.save", lambda path, content: written.append(path) or save(path, content)
     )
     run.train(3)
-    assert written == [3, 4, 6, 8, 9, 12] == numbers(tmp_path)
+    assert [load(path)["iteration"] for path in written] == [3, 4, 6, 8, 9, 12] == numbers(tmp_path)
 
 
 def test_an_iteration_that_was_evaluated_since_is_written_again_with_what_came_of_it(tmp_path):
@@ -210,7 +209,7 @@ def test_a_save_that_fails_is_told_with_what_is_still_good_and_training_goes_on(
     )
     assert third.endswith("; the newest good one is iteration-00000002.pt. The run goes on, 1 of 3")
     assert fourth.endswith("; the newest good one is iteration-00000002.pt. The run goes on, 2 of 3")
-    assert run.checkpoint._failures == 0
+    assert run.checkpoint._saving.failures == 0
 
 
 def test_three_failures_in_a_row_end_the_run(tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
 """What is on the disk after a kill, or an error, at every single operation of several saves."""
 
 import errno
+import json
 import os
 import signal
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from safetensors import safe_open
 from torch import nn
 
 from ignition.checkpoint_file import file as checkpoint_file_file
@@ -115,6 +117,10 @@ def check(folder, announced, best):
     for path in folder.glob("*.pt"):
         content = load(path)  # whole
         assert all((tensor == content["iteration"]).all() for tensor in content["model"].values())
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as weights:
+            iteration = int(weights.metadata()["iteration"])
+            assert all((weights.get_tensor(name) == iteration).all() for name in ("weight", "bias"))
     found = newest_good(folder)
     assert (found[1]["iteration"] if found else 0) >= announced
     if best is not None:
@@ -122,42 +128,100 @@ def check(folder, announced, best):
     return found
 
 
-def train_and_die(folder, at, writer):
-    """In a child: train, tell through a pipe what is announced, and be killed at the n-th operation."""
-    write = os.write
-    FailPoint(at, lambda: os.kill(os.getpid(), signal.SIGKILL)).arm(setattr)
-    train(folder, lambda news: write(writer, b"%d %.1f\n" % news))
-    os._exit(0)
+def killed_at_each_operation(tmp_path, work, before=lambda folder: None):
+    """For each operation of ``work(folder, announce)`` the folder of a child that was killed at it, and its last words.
 
-
-def test_a_kill_at_any_operation_loses_nothing_that_was_announced(tmp_path):
-    at, killed = 0, True
+    The last one was not killed.
+    """
+    at, killed, write = 0, True, os.write
     while killed:
         at += 1
         folder = tmp_path / str(at)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            train_and_die(folder, at, writer)
+            try:
+                before(folder)
+                FailPoint(at, lambda: os.kill(os.getpid(), signal.SIGKILL)).arm(setattr)
+                work(folder, lambda news, to=writer: write(to, json.dumps(news).encode() + b"\n"))
+                os._exit(0)
+            finally:
+                os._exit(1)
         os.close(writer)
         with open(reader) as told:
             lines = told.read().split("\n")
         status = os.waitpid(child, 0)[1]
         killed = status == signal.SIGKILL
         assert killed or status == 0
-        announced, best = lines[-2].split() if len(lines) > 1 else (0, None)
-        check(folder, int(announced), best and float(best))
+        yield folder, json.loads(lines[-2]) if len(lines) > 1 else (0, None)
+
+
+ALWAYS = {"best.pt", "iteration-00000002.pt", "iteration-00000003.pt", "last.pt"}
+WEIGHTS = {"best.safetensors", "last.safetensors"}
+
+
+@pytest.mark.parametrize(("settings", "files", "operations"), [
+    ({}, ALWAYS, 80),
+    ({"asynchronous": True, "keep_best": 2, "safetensors": True}, ALWAYS | WEIGHTS | {"best-2.pt"}, 140),
+], ids=["by itself", "in the background, two best, weights too"])  # fmt: skip
+def test_a_kill_at_any_operation_loses_nothing_that_was_announced(tmp_path, settings, files, operations):
+    def work(folder, announce):
+        train(folder, announce, **settings)
+
+    at = 0
+    for folder, (announced, best) in killed_at_each_operation(tmp_path, work):
+        at += 1
+        check(folder, announced, best)
         assert (folder / "last.pt").exists() or not announced
         # the run goes on, and ends as if nothing had been
-        checkpoint = train(folder)
-        files = {path.name for path in folder.iterdir()}
-        files.discard("iteration-00000001.pt")  # of a kill just before the last save cleared it away
-        assert files == {"best.pt", "iteration-00000002.pt", "iteration-00000003.pt", "last.pt"}
-        assert (
-            checkpoint.best == 0.2
-            and load(folder / "best.pt")["iteration"] == load(folder / "last.pt")["iteration"] == 3
-        )
-    assert at > 80  # three saves have that many operations
+        checkpoint = train(folder, **settings)
+        found = {path.name for path in folder.iterdir()}
+        found.discard("iteration-00000001.pt")  # of a kill just before the last save cleared it away
+        assert found == files
+        named = {"best.pt": 3, "last.pt": 3, "best-2.pt": 1}
+        assert {name: load(folder / name)["iteration"] for name in named if name in files} == {
+            name: iteration for name, iteration in named.items() if name in files
+        }
+        assert checkpoint.best == 0.2
+        check(folder, 3, 0.2)
+        for name in WEIGHTS & files:
+            with safe_open(folder / name, "pt") as weights:
+                assert weights.metadata()["iteration"] == "3"
+    assert at > operations  # three saves have that many
+
+
+def measure(folder, announce=lambda news: None, scores=SCORES):
+    """Weights that are only measured, in the middle of a group of accumulated batches: nothing to go on from."""
+    model, trainer = nn.Linear(3, 3), Engine(lambda engine, batch: None)
+    trainer.state.group_open = True
+    checkpoint = Checkpoint(folder, {"model": model}, metric="loss", keep_best=2)
+    checkpoint.restore()
+    for score in scores:
+        trainer.state.iteration = SCORES.index(score) + 1
+        fill(model, trainer.state.iteration)
+        checkpoint.offer(trainer, score)
+        announce((trainer.state.iteration, checkpoint.best))
+    return checkpoint
+
+
+def test_a_kill_while_the_best_move_on_loses_none_of_them(tmp_path):
+    def first(folder):
+        measure(folder, scores=[0.5, 0.6])
+
+    def then(folder, announce):
+        measure(folder, announce, scores=[0.2])
+
+    at = 0
+    for folder, (announced, best) in killed_at_each_operation(tmp_path, then, first):
+        at += 1
+        check(folder, 0, best)
+        kept = {load(path)["score"] for path in folder.glob("best*.pt")}
+        assert 0.5 in kept  # one of the two best from the first to the last
+        assert 0.2 in kept if announced else kept > {0.5}
+        assert measure(folder, scores=[] if announced else [0.2]).best == 0.2
+        named = {"best.pt": 0.2, "best-2.pt": 0.5}
+        assert {path.name: load(path)["score"] for path in folder.iterdir() if path.name != "last.pt"} == named
+    assert at > 25
 
 
 def no_space():

@@ -1,20 +1,31 @@
 import io
-import json
+import logging
 import math
-import textwrap
 
 import ignite.handlers
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ignite.engine import Engine, Events, create_supervised_trainer
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, SequentialLR, StepLR
 
 from ignition.engine import build_trainer
-from ignition.handlers import Constant, LearningRate, OneCycle, Plateau, Warmup
-from ignition.handlers.improvement import MissingMetric
-
-NAN, INF = math.nan, math.inf
+from ignition.handlers import (
+    Constant,
+    Cosine,
+    Exponential,
+    InSequence,
+    LearningRate,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    Steps,
+    WarmRestarts,
+    Warmup,
+    simulate,
+)
 
 
 def optimizer_with(*rates):
@@ -60,21 +71,24 @@ def test_v20_a_one_cycle_stays_at_its_end():
     assert rates(ours)[0] == pytest.approx(0.05 / 25e4)
 
 
-def test_v20_composed_schedules_are_functions_and_just_work():
+def test_v20_schedules_in_sequence_and_under_a_plateau_just_work():
     optimizer = optimizer_with(0.1)
     sequence = SequentialLR(optimizer, [StepLR(optimizer, 1), StepLR(optimizer, 1)], milestones=[2])
-    engine = Engine(lambda engine, batch: optimizer.step())
-    engine.add_event_handler(Events.ITERATION_STARTED, ignite.handlers.LRScheduler(sequence))
-    with pytest.raises(NotImplementedError):
-        engine.run([0] * 3)
+    for scheduler in (sequence, ReduceLROnPlateau(optimizer)):
+        engine = Engine(lambda engine, batch: optimizer.step())
+        engine.add_event_handler(Events.ITERATION_STARTED, ignite.handlers.LRScheduler(scheduler))
+        with pytest.raises(NotImplementedError):
+            engine.run([0] * 3)
 
-    optimizer = optimizer_with(0.1)
-    learning_rate = LearningRate(optimizer, lambda step: halving(step) if step < 2 else 0.2)
-    seen = []
-    for _ in range(4):
-        seen += rates(optimizer)
-        learning_rate.step()
-    assert seen == pytest.approx([0.1, 0.05, 0.02, 0.02])
+    optimizer, seen = optimizer_with(0.1), []
+    engine = Engine(lambda engine, batch: (seen.extend(rates(optimizer)), optimizer.step()))
+    learning_rate = LearningRate(optimizer, InSequence((Steps(every=1), 2), (Steps(every=1, factor=0.5), math.inf)))
+    learning_rate.attach(engine)
+    evaluator = Engine(lambda evaluator, batch: evaluator.state.metrics.update(loss=1.0))
+    Plateau(learning_rate, metric="loss", mode="min", patience=0).attach(evaluator)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run([0]))
+    engine.run([0] * 2, max_epochs=3)  # from the third evaluation on the rate is a tenth
+    assert seen == pytest.approx([0.1, 0.01, 0.1, 0.05, 0.0025, 0.00125])
 
 
 def test_accumulated_batches_count_once_and_it_works_in_ignites_trainer_too():
@@ -149,159 +163,179 @@ def test_a_step_that_fails_half_way_does_not_count():
     assert learning_rate.steps == 2
 
 
-# ------------------------------------------------------------------------------------------------------ plateau
-
-STORIES = {
-    "still": [1.0] * 12,
-    "falls": [1.0 - 0.01 * epoch for epoch in range(12)],
-    "bumpy": [1.0, 0.9, 0.95, 0.93, 0.91, 0.89999, 0.7, 0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.9, 0.9, 0.9, 0.9],
-    "not finite": [1.0, NAN, NAN, 0.9, NAN, NAN, NAN, NAN, INF, INF, 0.5],
-    "only nan": [NAN] * 12,
-}
+# ------------------------------------------------------------------------------------------------- group by group
 
 
-@pytest.mark.parametrize("story", STORIES)
-@pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize(("patience", "cooldown", "threshold"), [(0, 0, 1e-4), (2, 0, 1e-4), (1, 2, 0.05), (2, 1, 0.0)])
-@pytest.mark.parametrize("min_lr", [0.0, 0.002, [0.004, 0.3]])
-def test_equals_torch_on_scripted_scores(story, mode, patience, cooldown, threshold, min_lr):
-    settings = {"mode": mode, "factor": 0.2, "patience": patience, "cooldown": cooldown, "threshold": threshold}
-    theirs, ours = optimizer_with(0.1, 1.0), optimizer_with(0.1, 1.0)
-    reference = ReduceLROnPlateau(theirs, threshold_mode="rel", min_lr=min_lr, eps=0.0, **settings)
-    plateau = Plateau(LearningRate(ours, Constant()), metric="loss", min_lr=min_lr, **settings)
-    for score in STORIES[story]:
-        if mode == "max" and score == INF:
-            continue  # to torch an infinite score is the best there is
-        reference.step(score)
-        plateau.update(score)
-        assert rates(ours) == pytest.approx(rates(theirs), rel=1e-12)
-
-
-def scripted(scores):
-    """An evaluator whose metric ``loss`` follows the script, run by run."""
-    script = iter(scores)
-    evaluator = Engine(lambda engine, batch: None)
-    evaluator.add_event_handler(Events.COMPLETED, lambda engine: engine.state.metrics.update(loss=next(script)))
-    return evaluator
-
-
-def test_v19_the_floor_holds_for_every_group():
-    theirs, ours = optimizer_with(1.0, 1.0), optimizer_with(1.0, 1.0)
-    for optimizer, handler in (
-        (
-            theirs,
-            lambda: ignite.handlers.ReduceLROnPlateauScheduler(theirs, "loss", patience=0, factor=0.1, min_lr=0.1),
-        ),
-        (ours, lambda: Plateau(LearningRate(ours, Constant()), metric="loss", mode="min", patience=0, min_lr=0.1)),
-    ):
-        evaluator = scripted([1.0] * 8)
-        evaluator.add_event_handler(Events.COMPLETED, handler())
-        for _ in range(8):
-            evaluator.run([0])
-        assert len(rates(optimizer)) == 2
-    assert max(rates(theirs)) < 1e-5
-    assert rates(ours) == [0.1, 0.1]
-
-
-def test_the_floor_does_not_lift_a_warm_up():
-    optimizer = optimizer_with(1.0)
-    learning_rate = LearningRate(optimizer, Warmup(4, start_factor=0.0))
-    plateau = Plateau(learning_rate, metric="loss", mode="min", patience=0, factor=0.1, min_lr=0.3)
-    assert rates(optimizer) == [0.0]
-    plateau.update(1.0)
-    plateau.update(1.0)
+def test_each_group_may_have_a_schedule_of_its_own():
+    optimizer = optimizer_with(0.1, 1.0)
+    learning_rate = LearningRate(optimizer, [halving, Warmup(2, start_factor=0.0)], min_lr=[0.0, 0.3])
     seen = []
-    for _ in range(4):
+    for _ in range(3):
+        seen.append(rates(optimizer))
         learning_rate.step()
-        seen += rates(optimizer)
-    assert seen == pytest.approx([0.25, 0.3, 0.3, 0.3])
+    assert seen == [[0.1, 0.0], [0.05, 0.5], [0.025, 1.0]]
+    learning_rate.lower(0.1)
+    assert rates(optimizer) == pytest.approx([0.00125, 0.3])
 
 
-def test_at_the_floor_nothing_is_lowered_any_more():
-    learning_rate = LearningRate(optimizer_with(1.0), Constant())
-    plateau = Plateau(learning_rate, metric="loss", mode="min", patience=0, factor=0.1, min_lr=0.1)
-    assert [plateau.update(1.0) for _ in range(4)] == [False, True, False, False]
-    assert learning_rate.scale == pytest.approx(0.1)
+def test_groups_and_schedules_must_be_as_many():
+    with pytest.raises(ValueError, match="schedule has 3 schedules; the optimizer has 2 parameter groups"):
+        LearningRate(optimizer_with(0.1, 1.0), [Constant()] * 3)
 
 
-@pytest.mark.parametrize("cut", range(1, 8))
-def test_interrupted_anywhere_it_goes_on_as_the_whole_run(cut):
-    scores = [1.0, NAN, 1.1, 0.5, 0.6, 0.6, 0.6, 0.6]
+def test_a_group_added_later_has_the_right_rate_from_its_first_step():
+    optimizer = optimizer_with(0.8)
+    learning_rate = LearningRate(optimizer, halving)
+    learning_rate.step()
+    late = InSequence((Constant(), learning_rate.steps), (Warmup(2, start_factor=0.0), math.inf))
+    learning_rate.add_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 0.2})  # the schedule of the first
+    learning_rate.add_group({"params": [nn.Parameter(torch.zeros(1))]}, late, min_lr=0.1)  # the optimizer's own lr
+    seen = []
+    for _ in range(3):
+        seen.append(rates(optimizer))
+        learning_rate.step()
+    assert seen == [[0.4, 0.1, 0.0], [0.2, 0.05, 0.5], [0.1, 0.025, 1.0]]
+    assert learning_rate.min_lr == [0.0, 0.0, 0.1]
 
+
+def test_a_group_added_behind_its_back_is_an_error_that_says_what_to_do():
+    optimizer = optimizer_with(0.1)
+    learning_rate = LearningRate(optimizer, Constant())
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    with pytest.raises(ValueError, match=r"has 2 parameter groups, its LearningRate was made for 1: .*add_group"):
+        learning_rate.step()
+
+
+def test_a_resume_after_a_group_was_added():
     def make():
-        learning_rate = LearningRate(optimizer_with(1.0), Constant())
-        plateau = Plateau(learning_rate, metric="loss", mode="min", patience=1, cooldown=1)
-        return plateau, learning_rate
+        optimizer = optimizer_with(0.8)
+        return optimizer, LearningRate(optimizer, halving)
 
-    whole, whole_rate = make()
-    for score in scores:
-        whole.update(score)
-    first, first_rate = make()
-    for score in scores[:cut]:
-        first.update(score)
-    second, second_rate = make()
-    state, rate_state = json.loads(json.dumps([first.state_dict(), first_rate.state_dict()]))
-    second_rate.load_state_dict(rate_state)
-    second.load_state_dict(state)
-    for score in scores[cut:]:
-        second.update(score)
-    assert second.state_dict() == whole.state_dict()
-    assert second_rate.rates == whole_rate.rates == [pytest.approx(0.01)]
+    group = {"params": [nn.Parameter(torch.zeros(1))], "lr": 0.2}
+    whole, learning_rate = make()
+    learning_rate.step()
+    learning_rate.add_group(dict(group))
+    learning_rate.step()
+    saved = whole.state_dict(), learning_rate.state_dict()
 
-
-def test_a_resume_with_another_metric_or_direction_is_refused():
-    learning_rate = LearningRate(optimizer_with(1.0), Constant())
-    saved = Plateau(learning_rate, metric="loss", mode="min").state_dict()
-    with pytest.raises(ValueError, match="saved state is of mode 'min', this one is of mode 'max'"):
-        Plateau(learning_rate, metric="loss", mode="max").load_state_dict(saved)
-    with pytest.raises(ValueError, match="saved state is of metric 'loss', this one is of metric 'epe'"):
-        Plateau(learning_rate, metric="epe", mode="min").load_state_dict(saved)
+    resumed, other = make()
+    with pytest.raises(ValueError, match="the saved state has 2 parameter groups, the optimizer has 1"):
+        other.load_state_dict(saved[1])
+    other.add_group(dict(group))
+    resumed.load_state_dict(saved[0])
+    other.load_state_dict(saved[1])
+    other.step()
+    assert rates(resumed) == [0.1, 0.025]
 
 
-def test_an_unknown_metric_is_an_error_that_names_the_known_ones():
-    evaluator = scripted([1.0])
-    Plateau(LearningRate(optimizer_with(1.0), Constant()), metric="epe", mode="min").attach(evaluator)
-    with pytest.raises(MissingMetric, match=r"no metric 'epe' on this engine \(known: loss\)"):
-        evaluator.run([0])
+def test_groups_that_share_a_tensor_for_their_rate_part():
+    """torch gives every group without a rate the same tensor: written by one, it would be read by the others."""
+    groups = [{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    optimizer = torch.optim.AdamW(groups, lr=torch.tensor(0.5))
+    assert optimizer.param_groups[0]["lr"] is optimizer.param_groups[1]["lr"]
+    learning_rate = LearningRate(optimizer, [halving, Constant()])
+    learning_rate.step()
+    learning_rate.add_group({"params": [nn.Parameter(torch.zeros(1))]})
+    assert [rate.item() for rate in rates(optimizer)] == [0.25, 0.5, 0.25]
+    tensors = rates(optimizer)
+    learning_rate.step()
+    assert all(one is other for one, other in zip(rates(optimizer), tensors, strict=True))
 
 
+# ------------------------------------------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, 9, 10, 15])
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"factor": 1.0}, "factor is 1.0"),
-        ({"patience": -1}, "patience is -1"),
-        ({"mode": "low"}, "mode is 'low'"),
-        ({"min_lr": [0.1, 0.1]}, "min_lr has 2 numbers; the optimizer has 1 parameter groups"),
-        ({"min_lr": -1.0}, "min_lr is -1.0"),
-    ],
+    "schedule",
+    [OneCycle(10), WarmRestarts(3, multiplier=2), InSequence((Warmup(4), 4), (Steps([2, 5]), 6))],
+    ids=lambda schedule: type(schedule).__name__,
 )
-def test_settings_that_mean_nothing_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        Plateau(LearningRate(optimizer_with(1.0), Constant()), **{"metric": "loss", "mode": "min", **settings})
+def test_interrupted_anywhere_it_goes_on_as_the_whole_run(schedule, cut):
+    whole = [0.3 * schedule(step) for step in range(20)]
+    first = LearningRate(optimizer_with(0.3), schedule)
+    for _ in range(cut):
+        first.step()
+    second = LearningRate(optimizer_with(0.3), schedule)
+    second.load_state_dict(first.state_dict())
+    seen = []
+    for _ in range(cut, 20):
+        seen += rates(second.optimizer)
+        second.step()
+    assert seen == whole[cut:]
 
 
-def test_two_processes_lower_and_stop_by_the_first_ones_score(two_processes):
-    """Scores that differ between processes: both follow process 0, so that rates and the last epoch stay equal."""
-    answers = two_processes(
-        textwrap.dedent("""
-        import json, torch
-        from ignite.engine import Engine, Events
-        from ignition import distributed
-        from ignition.handlers import Constant, EarlyStopping, LearningRate, Plateau
+def test_a_run_made_longer_follows_the_longer_schedule_from_where_it_stands(caplog):
+    short = LearningRate(optimizer_with(1.0), Cosine(10))
+    for _ in range(10):
+        short.step()
+    assert short.rates == [0.0]
+    longer = LearningRate(optimizer_with(1.0), Cosine(20))
+    with caplog.at_level(logging.INFO):
+        longer.load_state_dict(short.state_dict())
+    assert longer.rates == pytest.approx([0.5])
+    assert caplog.messages == [
+        "the schedule is another than when this was saved: the rate of step 11 is [0.5] and was [0.0]"
+    ]
 
-        with distributed.process_group("cpu", timeout_seconds=60):
-            own = [1.0, 0.9, 0.9, 0.9, 0.9, 0.9] if distributed.rank() == 0 else [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
-            trainer, evaluator = Engine(lambda e, b: None), Engine(lambda e, b: None)
-            evaluator.add_event_handler(
-                Events.COMPLETED, lambda e: e.state.metrics.update(loss=own[trainer.state.epoch - 1])
-            )
-            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-            Plateau(LearningRate(optimizer, Constant()), metric="loss", mode="min", patience=1).attach(evaluator)
-            EarlyStopping("loss", "min", patience=3).attach(evaluator, trainer)
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: evaluator.run([0]))
-            trainer.run([0], max_epochs=6)
-            print(json.dumps([trainer.state.epoch, trainer.state.stop.reason, optimizer.param_groups[0]["lr"]]))
-        """)
-    )
-    assert json.loads(answers[0]) == json.loads(answers[1])
-    assert json.loads(answers[1]) == [5, "loss has not improved on 0.9 (epoch 2) for 3 evaluations", pytest.approx(0.1)]
+
+def test_another_lr_of_the_optimizer_on_a_resume_is_told_and_not_taken(caplog):
+    def make(lr):
+        return LearningRate(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr), Constant())
+
+    resumed = make(0.5)
+    resumed.load_state_dict(make(0.1).state_dict())
+    assert resumed.rates == [0.1]
+    assert caplog.messages == [
+        "the optimizer's lr is 0.5 and was 0.1 when this was saved; going on with the rates of then"
+    ]
+
+
+def test_a_state_of_version_0_1_0_is_read():
+    learning_rate = LearningRate(optimizer_with(1.0), halving)
+    learning_rate.load_state_dict({"steps": 2, "scale": 0.5, "base_rates": [0.8]})
+    assert learning_rate.rates == [0.1]
+
+
+# ------------------------------------------------------------------------------------------------- as foreseen
+
+schedules = st.one_of(
+    st.builds(OneCycle, st.integers(1, 30)),
+    st.builds(Cosine, st.integers(6, 30), warmup_steps=st.integers(0, 5)),
+    st.builds(WarmRestarts, st.integers(1, 9), multiplier=st.integers(1, 3)),
+    st.builds(Polynomial, st.integers(1, 30), power=st.floats(0.1, 4)),
+    st.builds(Exponential, st.integers(1, 30)),
+    st.builds(Steps, st.lists(st.integers(0, 30), min_size=1)),
+)
+
+
+@settings(max_examples=50)
+@given(schedule=schedules, accumulate=st.integers(1, 3), rate=st.floats(1e-6, 10), skipped=st.sets(st.integers(1, 10)))
+def test_simulate_foresees_what_a_real_loop_gets(schedule, accumulate, rate, skipped):
+    optimizer = optimizer_with(rate)
+    steps = []
+
+    def step(engine, batch):
+        if engine.state.iteration % accumulate == 0:
+            if engine.state.iteration in skipped:
+                return  # nothing is stepped, so nothing is counted
+            steps.extend(rates(optimizer))
+            optimizer.step()
+
+    engine = Engine(step)
+    LearningRate(optimizer, schedule).attach(engine)
+    engine.run([0] * 10, max_epochs=3)
+    assert steps == simulate(schedule, len(steps), rate)
+
+
+def test_rates_that_are_not_kept_are_those_of_the_optimizer():
+    def made(lr, **more):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=lr)
+        return LearningRate(optimizer, lambda step: 0.5**step, **more)
+
+    saved = made(0.8)
+    saved.step()
+    kept, own = made(0.4), made(0.4, keep_rates=False)
+    kept.load_state_dict(saved.state_dict())
+    own.load_state_dict(saved.state_dict())
+    assert (kept.rates, own.rates) == ([0.4], [0.2])

@@ -254,3 +254,18 @@ def test_a_scaler_that_looks_for_its_scale_is_no_trouble():
     with pytest.raises(Diverged):
         for _ in range(2):
             guard.update(inf, torch.tensor(float("nan")), scaled=True)  # a loss that is not finite is
+
+
+def test_large_gradients_in_sixteen_bits_are_no_false_alarm():
+    """Their norm is 120000, beyond what 16 bits can say; every element is finite."""
+    weight = nn.Parameter(torch.zeros(16, dtype=torch.float16))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+
+    def step(engine, batch):
+        weight.grad = torch.full_like(weight, 3e4)
+        optimizer.step()
+
+    trainer, guard = Engine(step), NonFiniteSteps()
+    guard.attach(trainer, optimizer)
+    trainer.run([0])
+    assert guard.skipped == 0

@@ -207,5 +207,5 @@ def test_two_processes_stop_in_the_same_iteration_wherever_the_signal_came(two_p
             print(json.dumps(answer))
         """)
     )
-    assert json.loads(answers[0]) == [3, 15, "asked to stop by SIGTERM", 2, 2, 4, 2 + 1]
-    assert json.loads(answers[1]) == [3, 15, "asked to stop by SIGTERM", 2, 2, 6, 2 + 1]
+    assert json.loads(answers[0]) == [3, 15, "asked to stop by SIGTERM (process 1)", 2, 2, 4, 2]
+    assert json.loads(answers[1]) == [3, 15, "asked to stop by SIGTERM (process 1)", 2, 2, 6, 2]

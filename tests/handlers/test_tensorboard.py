@@ -82,6 +82,31 @@ def test_a_resumed_run_hides_what_it_does_again_and_keeps_the_first_file(tmp_pat
     assert [event.step for event in events if event.summary.value] == [1, 2, 3, 2, 3, 4]
 
 
+def test_a_run_that_goes_on_from_an_earlier_iteration_hides_what_came_after_it(tmp_path):
+    """Where it goes on is known when a checkpoint was read, which is after the file was made; or within a run."""
+    first = TensorBoard(tmp_path)
+    for iteration in range(1, 6):
+        first({"iteration": iteration, "loss": 9.0})
+    first.close()
+    board = TensorBoard(tmp_path)
+    board.rewind(3)
+    board(
+        {"iteration": 3, "val/loss": 0.5}
+    )  # an evaluation that was due when the run stopped: nothing before is hidden
+    for iteration in (4, 5):
+        board({"iteration": iteration, "loss": 1.0})
+    board.rewind(4)
+    board({"iteration": 5, "loss": 0.0})
+    board.close()
+    seen = {}  # as TensorBoard reads: a start takes away what has its step or a later one
+    for event in read(tmp_path):
+        if event.session_log.status == 1:
+            seen = {key: value for key, value in seen.items() if key[1] < event.step}
+        seen.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
+    assert [seen["loss", iteration] for iteration in range(1, 6)] == [9.0, 9.0, 9.0, 1.0, 0.0]
+    assert seen["val/loss", 3] == 0.5
+
+
 def test_a_picture_is_a_png_of_its_size(tmp_path):
     board = TensorBoard(tmp_path)
     picture = torch.zeros(3, 4, 6)

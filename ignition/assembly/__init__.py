@@ -1,0 +1,29 @@
+"""From a recipe and a config to parts: data, model, optimizer, schedule, and what acts on a run."""
+
+from ignition.assembly.control import checkpoint_of, early_stop_of, plateau_of, time_limits_of
+from ignition.assembly.datasets import TrainingData, build_splits, evaluation_loader, training_data
+from ignition.assembly.network import build_model, choose_device, chosen_weights, load_weights, over_processes
+from ignition.assembly.optimization import average_of, clipping_of, loss_weights, optimizer_of
+from ignition.assembly.recipe_parts import AssemblyError, ask
+
+__all__ = [
+    "AssemblyError",
+    "TrainingData",
+    "ask",
+    "average_of",
+    "build_model",
+    "build_splits",
+    "checkpoint_of",
+    "choose_device",
+    "chosen_weights",
+    "clipping_of",
+    "early_stop_of",
+    "evaluation_loader",
+    "load_weights",
+    "loss_weights",
+    "optimizer_of",
+    "over_processes",
+    "plateau_of",
+    "time_limits_of",
+    "training_data",
+]

@@ -1,0 +1,58 @@
+"""What the doctor has found: a name, how bad it is, the numbers that show it, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["info", "warning", "critical"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something to try: settings that can be pasted behind the command, and why they should help.
+
+    Attributes:
+        override: ``key=value`` as `ignition.run` takes it, several with spaces between; empty where no setting helps.
+        why: one sentence.
+    """
+
+    override: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found in a run.
+
+    Attributes:
+        name: what it is, as in the events and in the documentation: ``loss_spike``, ``overfitting``.
+        severity: ``info`` is worth knowing, ``warning`` worth a look, ``critical`` loses the run.
+        message: one sentence with the numbers in it.
+        first, last: the iterations between which it shows.
+        subject: what it is about where there are several: a loss term, a metric, a parameter; else empty.
+        evidence: the numbers that show it, by name; plain numbers, strings and lists of them.
+        confidence: 0 to 1, how often such a finding was right when it was measured.
+        advice: what to try, the most promising first.
+
+    >>> finding = Finding("loss_spike", "warning", "loss 9.1 at iteration 40, 12 scales above 1.2", 40, 40)
+    >>> finding.row()["name"], finding.row()["evidence"]
+    ('loss_spike', {})
+    """
+
+    name: str
+    severity: Severity
+    message: str
+    first: int
+    last: int
+    subject: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    confidence: float = 1.0
+    advice: tuple[Advice, ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """It as plain values, for a file of incidents."""
+        row = asdict(self)
+        row["advice"] = [asdict(advice) for advice in self.advice]
+        return row

@@ -1,0 +1,200 @@
+"""Finds a learning rate that is too high or too low, from the first steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from ignition.stability.advice import RunSettings, change_rate, clip, given, warm_up
+from ignition.stability.finding import Finding
+from ignition.stability.quantile_scale import QuantileScale
+
+
+class LearningRateTooHigh:
+    """Finds a first phase in which the loss goes up, or steps are larger than weights stand.
+
+    Found when, within ``steps`` iterations of the first, 10 losses in a row lie more than 5 % above the first one (one
+    that is not finite does), or when the median of 5 update ratios is above ``most``.
+
+    Args:
+        steps: iterations that are looked at.
+        most: update ratio, ``|change| / |weights|`` of the parameter in the middle, that is still fine.
+        settings: those of the run, for the advice.
+
+    >>> too_high = LearningRateTooHigh(settings=RunSettings(learning_rate=0.1))
+    >>> findings = [too_high.update(i, 2.3 + 0.2 * i) for i in range(20)]
+    >>> next(finding.advice[0].override for finding in findings if finding)
+    'optimizer.lr=0.02'
+    """
+
+    IN_ROW = 10
+    MARGIN = 0.05
+    MEASURED = 5
+
+    def __init__(self, *, steps: int = 100, most: float = 0.05, settings: RunSettings = RunSettings()):
+        if steps < self.IN_ROW:
+            raise ValueError(f"steps is {steps}; it must be at least {self.IN_ROW}, which have to be high in a row")
+        if not most > 0:
+            raise ValueError(f"most is {most}; it must be a number above 0")
+        self.steps, self.most, self.settings = steps, most, settings
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: the next iteration counts as the first one."""
+        self.active = False
+        self._first: tuple[int, float] | None = None
+        self._last = -1
+        self._in_row = 0
+        self._ratios: list[float] = []
+
+    def update(self, iteration: int, loss: float, ratio: float | None = None) -> Finding | None:
+        """Look at the loss of an iteration and, where it was measured, the update ratio of its step."""
+        if iteration <= self._last:
+            return None
+        self._last = iteration
+        if self._first is None:
+            if math.isfinite(loss):
+                self._first = (iteration, loss)
+            return None
+        began, first = self._first
+        if self.active or iteration - began > self.steps:
+            return None
+        high = not loss <= first + self.MARGIN * abs(first)
+        self._in_row = self._in_row + 1 if high else 0
+        if ratio is not None and math.isfinite(ratio):
+            self._ratios = [*self._ratios[1 - self.MEASURED :], ratio]
+        moved = median(self._ratios) if len(self._ratios) == self.MEASURED else 0.0
+        if self._in_row < self.IN_ROW and moved <= self.most:
+            return None
+        self.active = True
+        if self._in_row >= self.IN_ROW:
+            why = f"the loss has been above its first value of {first:.4g} for {self._in_row} steps, and is {loss:.4g}"
+        else:
+            why = f"a step changes the weights by {moved:.2g} of their norm"
+        return Finding(
+            "learning_rate_too_high",
+            "warning",
+            f"the learning rate is too high to begin with: {why}",
+            began,
+            iteration,
+            evidence={"first": first, "loss": loss if math.isfinite(loss) else str(loss), "in_row": self._in_row, "update_ratio": moved},
+            advice=given(
+                change_rate(self.settings, 0.2, "the first steps then stay where the loss falls"),
+                warm_up(self.settings),
+                clip(self.settings),
+            ),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The first loss, and how the present stands to it."""
+        return {
+            "active": self.active,
+            "first": None if self._first is None else list(self._first),
+            "last": self._last,
+            "in_row": self._in_row,
+            "ratios": list(self._ratios),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.active, self._last, self._in_row = state["active"], state["last"], state["in_row"]
+        self._first = None if state["first"] is None else (state["first"][0], state["first"][1])
+        self._ratios = list(state["ratios"])
+
+
+class LearningRateTooLow:
+    """Finds a first phase in which next to nothing is learned, since steps are tiny.
+
+    Judged once, after ``values`` losses at a rate of at least half its highest: the median of the last 32 is less than
+    one scale (`QuantileScale`) below that of the first 32, and the update ratios have a median below ``least``.
+    Fine-tuning with tiny steps on purpose looks the same, which is why this is no more than worth knowing.
+
+    Args:
+        values: losses that are looked at.
+        least: update ratio, ``|change| / |weights|`` of the parameter in the middle, that is still fine.
+        settings: those of the run, for the advice.
+
+    >>> too_low = LearningRateTooLow(settings=RunSettings(learning_rate=1e-6))
+    >>> findings = [too_low.update(i, 2.3 + 0.1 * (i % 5), ratio=1e-6) for i in range(201)]
+    >>> next(finding.advice[0].override for finding in findings if finding)
+    'optimizer.lr=1e-5'
+    """
+
+    WINDOW = 32
+
+    def __init__(self, *, values: int = 200, least: float = 1e-4, settings: RunSettings = RunSettings()):
+        if values < 2 * self.WINDOW:
+            raise ValueError(f"values is {values}; it must be at least {2 * self.WINDOW}, a first and a last part")
+        if not least > 0:
+            raise ValueError(f"least is {least}; it must be a number above 0")
+        self.values, self.least, self.settings = values, least, settings
+        self._scale = QuantileScale(self.WINDOW)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: the next loss counts as the first one."""
+        self.active = False
+        self._scale.reset()
+        self._first = -1
+        self._last = -1
+        self._seen = 0
+        self._began: float | None = None
+        self._ratios: list[float] = []
+
+    def update(
+        self, iteration: int, loss: float, ratio: float | None = None, *, rate_share: float = 1.0
+    ) -> Finding | None:
+        """Look at the loss of an iteration and, where it was measured, the update ratio of its step.
+
+        Args:
+            rate_share: the present rate as a share of the highest of its schedule; a warm-up is waited for.
+        """
+        if iteration <= self._last or not math.isfinite(loss) or rate_share < 0.5 or self._seen > self.values:
+            return None
+        if self._seen == 0:
+            self._first = iteration
+        self._last = iteration
+        reading = self._scale.read(iteration, loss)
+        if ratio is not None and math.isfinite(ratio):
+            self._ratios.append(ratio)
+        self._seen += 1
+        if reading is None:
+            return None
+        if self._seen == self.WINDOW + 1:
+            self._began = reading[0]
+        if self._seen <= self.values or self._began is None or not self._ratios:
+            return None
+        gain, moved = (self._began - reading[0]) / reading[1], median(self._ratios)
+        if gain >= 1.0 or moved >= self.least:
+            return None
+        self.active = True
+        return Finding(
+            "learning_rate_too_low",
+            "info",
+            f"the loss has not left {reading[0]:.4g} in {self._seen - 1} steps, each of which changes the weights by "
+            f"{moved:.2g} of their norm",
+            self._first,
+            iteration,
+            evidence={"began": self._began, "median": reading[0], "scale": reading[1], "update_ratio": moved},
+            advice=(change_rate(self.settings, min(10.0, 1e-3 / moved) if moved else 10.0, "steps that can be seen"),),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The latest losses, and what they are compared with."""
+        return {
+            "active": self.active,
+            "first": self._first,
+            "last": self._last,
+            "seen": self._seen,
+            "began": self._began,
+            "ratios": list(self._ratios),
+            "scale": self._scale.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.active, self._first, self._last = state["active"], state["first"], state["last"]
+        self._seen, self._began, self._ratios = state["seen"], state["began"], list(state["ratios"])
+        self._scale.load_state_dict(state["scale"])
