@@ -77,9 +77,7 @@ def check(recipe_class: type[Recipe], config: Config) -> int:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="ignition-check-") as folder:
         run = RunFolder.create_at(Path(folder) / "run")
-        quiet = config.model_copy(
-            update={"logging": config.logging.model_copy(update={"progress": False, "tensorboard": False})}
-        )
+        quiet = config.quiet()
         training = Training(recipe_class(quiet.recipe, quiet.data), quiet, run)  # type: ignore[call-arg]
         training.begin()
         _print_model(console, training.model)
@@ -242,7 +240,7 @@ def _print_cost(console: Console, training: Training, step_seconds: float, evalu
     for state in training.optimizer.state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
     checkpoint = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
-    kept = training.config.checkpoint.keep + 1
+    kept = training.config.checkpoint.keep + training.config.checkpoint.keep_best
     console.print(
         f"full run: {settings.epochs} epochs of {batches} batches at {1000 * step_seconds:.0f} ms, "
         f"{evaluations} evaluations of {evaluation_seconds:.1f} s: about {duration(seconds)}\n"

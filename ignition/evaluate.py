@@ -109,14 +109,15 @@ def _draw_into(folder: Path, recipe: Any, evaluator: Any, count: int) -> None:
 
 
 def checkpoint_path(run: RunFolder, which: str) -> Path:
-    """The file meant by ``best``, ``last`` or a path.
+    """The file meant by ``best``, ``best-2``, ``last`` or a path.
 
     Raises:
         RunFolderError: there is no such checkpoint.
     """
     from ignition.rundir import RunFolderError
 
-    path = run.checkpoints / f"{which}.pt" if which in ("best", "last") else Path(which)
+    named = run.checkpoints / f"{which}.pt"
+    path = named if which in ("best", "last") or named.is_file() else Path(which)
     if not path.is_file():
         there = sorted(file.name for file in run.checkpoints.glob("*.pt"))
         raise RunFolderError(f"{path}: no such checkpoint (in {run.checkpoints}: {', '.join(there) or 'none'})")

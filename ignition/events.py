@@ -24,6 +24,34 @@ class StepEvents(EventEnum):
     STEP_SKIPPED = "step_skipped"
 
 
+class StabilityEvents(EventEnum):
+    """What a `Stability` handler has found, one member for each finding; ``engine.state.finding`` is it.
+
+    Fired on all processes of a run in the same iteration, after the handlers of that iteration.
+    """
+
+    NON_FINITE = "non_finite"
+    LOSS_SPIKE = "loss_spike"
+    SLOW_DIVERGENCE = "slow_divergence"
+    GRADIENT_EXPLOSION = "gradient_explosion"
+    GRADIENT_VANISHING = "gradient_vanishing"
+    LEARNING_RATE_TOO_HIGH = "learning_rate_too_high"
+    LEARNING_RATE_TOO_LOW = "learning_rate_too_low"
+    UPDATE_RATIO = "update_ratio"
+    DATA_WAIT = "data_wait"
+    PLATEAU = "plateau"
+    SLOW_CONVERGENCE = "slow_convergence"
+    UNSTABLE_VALIDATION = "unstable_validation"
+    OVERFITTING = "overfitting"
+    DEAD_TERM = "dead_term"
+    COLLAPSE = "collapse"
+    LOSS_IMBALANCE = "loss_imbalance"
+    LOSS_CONFLICT = "loss_conflict"
+    DEAD_UNITS = "dead_units"
+    UNTOUCHED_PARAMETERS = "untouched_parameters"
+    RECOVERED = "recovered"
+
+
 class Diverged(RuntimeError):
     """The run cannot go on: raised with the reason and the iteration. An exception, because it is not a success."""
 
@@ -73,6 +101,12 @@ def register_step_events(engine: Engine) -> None:
     if not engine.has_registered_events(StepEvents.GRADIENTS_READY):
         engine.register_events(*StepEvents, event_to_attr=dict.fromkeys(StepEvents, "steps"))
     engine.state.skip_step = False  # type: ignore[attr-defined]
+
+
+def register_stability_events(engine: Engine) -> None:
+    """Let ``engine`` fire `StabilityEvents`; filters count its iterations."""
+    if not engine.has_registered_events(StabilityEvents.RECOVERED):
+        engine.register_events(*StabilityEvents, event_to_attr=dict.fromkeys(StabilityEvents, "iteration"))
 
 
 def watch(engine: Engine, optimizer: Optimizer) -> None:

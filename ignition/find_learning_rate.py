@@ -73,8 +73,7 @@ def _prepare(place: Path) -> None:
 
 def _build(recipe_class: type[Recipe], config: Config, scratch: Path) -> Training:
     """All that a run has, with a run folder that nobody sees."""
-    logging = config.logging.model_copy(update={"progress": False, "tensorboard": False})
-    quiet = config.model_copy(update={"logging": logging})
+    quiet = config.quiet()
     recipe = recipe_class(quiet.recipe, quiet.data)  # type: ignore[call-arg]
     training = Training(recipe, quiet, RunFolder.create_at(scratch))
     for group, rate in zip(training.optimizer.param_groups, training.learning_rate.base_rates, strict=True):

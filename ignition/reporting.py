@@ -39,7 +39,7 @@ class Reporting:
         self._services: list[Any] = []
         if distributed.rank() == 0:
             if config.logging.tensorboard:
-                self._tensorboard = TensorBoard(run.path, purge_step=trainer.state.iteration + 1)
+                self._tensorboard = TensorBoard(run.path)
             self._services = [*_wandb(config, run), *_mlflow(config, run)]
         others = [self._tensorboard] if self._tensorboard is not None else []
         self.writers: list[Callable[[Row], None]] = [run.write_metrics, self.progress, *others, *self._services]
@@ -51,6 +51,13 @@ class Reporting:
         for board in (self._tensorboard, *self._services):
             if hasattr(board, "image"):
                 board.image(name, image, state.iteration)
+
+    def rewind(self, iteration: int) -> None:
+        """Take away what later iterations have told: they come again. Services keep what they have."""
+        if distributed.rank() == 0:
+            self.run.rewind_metrics(iteration)
+            if self._tensorboard is not None:
+                self._tensorboard.rewind(iteration)
 
     def close(self, *, failed: bool) -> None:
         """Nothing comes any more."""

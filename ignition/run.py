@@ -115,8 +115,10 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
     if restored:
         ended = distributed.from_first(run.read_status())
         if ended.get("status") == "stopped" and not changed:
-            say_first(f"already stopped: {ended.get('reason')}. To go on, change what stopped it: "
-                      "early_stop=null, trainer.max_hours=<more>")
+            say_first(
+                f"already stopped: {ended.get('reason')}. To go on, change what stopped it: "
+                "early_stop=null, trainer.max_hours=<more>"
+            )
             return 0
         if training.finished and ended.get("status") == "finished":
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")

@@ -226,7 +226,7 @@ class Training:
         """
         payload = self.checkpoint.restore(map_location=self.device)
         if payload is None:
-            self._rewind_metrics(-1)
+            self.reporting.rewind(-1)
             return False
         length = len(self.data.loader)
         if payload["epoch_length"] not in (None, length):  # None: saved before the first step
@@ -242,13 +242,8 @@ class Training:
         if changed:
             log.info("the optimizer goes on with %s", ", ".join(changed))
         # What is done before the first step is done again, so its rows go too.
-        self._rewind_metrics(payload["iteration"] or -1)
+        self.reporting.rewind(payload["iteration"] or -1)
         return True
-
-    def _rewind_metrics(self, iteration: int) -> None:
-        """Rows of later iterations go: they come again."""
-        if distributed.rank() == 0:
-            self.run.rewind_metrics(iteration)
 
     @property
     def finished(self) -> bool:
@@ -304,7 +299,7 @@ class Training:
         finally:
             self.data.loader.close()
             self.val_loader.close()
-            self.log.flush()
+            self.log.close()
             self.reporting.close(failed=failed)
 
     def _train(self) -> None:
@@ -356,7 +351,7 @@ class Training:
         state: Any = self.trainer.state
         if not state.group_open and state.iteration > 0:
             self.checkpoint(self.trainer)
-            self.checkpoint.wait()
+        self.checkpoint.wait()
 
     # -------------------------------------------------------------------------------------------------- details
 

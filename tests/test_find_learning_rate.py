@@ -126,6 +126,14 @@ def test_the_schedule_is_ignored_and_the_same_config_finds_the_same(recipe, caps
     assert tables[0] == tables[1] == tables[2]
 
 
+def test_the_clipping_is_not_ignored(recipe, capsys):
+    rates = []
+    for clip in ("clip.kind=none", "clip={kind: norm, max_norm: 0.1}"):
+        assert find(recipe, "optimizer.name=SGD", clip) == 0
+        rates.append(float(suggestion(capsys.readouterr().out)[0].removeprefix("optimizer.lr=")))
+    assert rates[1] > 2 * rates[0]  # steps that are shorter may have a higher rate
+
+
 def test_single_groups_keep_their_ratio_in_what_is_to_be_pasted(recipe, capsys):
     groups = "optimizer.groups=[{pattern: '^0', lr: 0.2}, {pattern: '^3.bias', weight_decay: 0.1}]"
     assert find(recipe, groups, "optimizer.weight_decay=0.01") == 0

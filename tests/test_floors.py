@@ -13,8 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every module of ignition and the floor it stands on. A new module has to be put on one.
 FLOORS = {
     0: {"config", "curve", "rundir", "stability", "summary"},
-    1: {"events", "distributed", "data", "randomness", "precision", "loss_terms", "timetable", "checkpoint_file",
-        "restoring", "learning_rate_curve"},
+    1: {
+        "events",
+        "distributed",
+        "data",
+        "randomness",
+        "precision",
+        "loss_terms",
+        "timetable",
+        "checkpoint_file",
+        "restoring",
+        "learning_rate_curve",
+    },
     2: {"engine", "recipe", "handlers", "optimizer"},
     3: {"assembly", "before_and_after", "evaluations", "reporting", "scheduling", "training"},
     4: {"command_line", "run", "evaluate", "check", "find_learning_rate"},

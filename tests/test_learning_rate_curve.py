@@ -34,6 +34,11 @@ def test_a_curve_of_known_shape():
     assert found.valley == pytest.approx(10**-2.9, rel=1e-6)
 
 
+def test_a_fall_behind_the_lowest_loss_is_not_suggested_however_steep():
+    losses = np.interp(np.log10(RATES), [-5, -2, -1, 0, 0.2, 1], [5.0, 1.0, 8.0, 8.0, 2.0, 9.0])
+    assert 1e-5 <= curve(losses).steepest <= 1e-2
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_moves_the_suggestions_by_little(seed):
     found = curve(falling(noise=0.5, seed=seed), width=4.0)

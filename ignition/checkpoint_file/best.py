@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ignition.checkpoint_file.file import link, sync_folder
@@ -19,11 +19,16 @@ NEXT = "best-next.pt"
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A checkpoint's score, its iteration, and the name under which it is found."""
+    """A checkpoint's score, its iteration, the name under which it is found, and which file had that name then."""
 
     score: float
     iteration: int
     name: str
+    file: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+
+    def is_there(self, folder: Path) -> bool:
+        """Whether that name is still that of the same file."""
+        return self.file is not None and self.file == _identity(folder / self.name)
 
 
 def best_name(place: int) -> str:
@@ -89,4 +94,13 @@ def arrange(folder: Path, ranking: list[Scored]) -> list[Scored]:
             sync_folder(folder)
         else:
             link(folder / source, free[0])
-    return [replace(one, name=best_name(place)) for place, one in enumerate(ranking, start=1)]
+    names = [best_name(place) for place in range(1, len(ranking) + 1)]
+    return [replace(one, name=name, file=_identity(folder / name)) for one, name in zip(ranking, names, strict=True)]
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

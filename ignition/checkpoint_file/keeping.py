@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,18 +108,30 @@ class KeptFiles:
             return Written(path, ranking, f"it {error}")
         except OSError as error:
             remove(self.folder / NEXT)
-            ranking = ranked(self._scored(self._heads(best_names(self.folder))), self.better, self.keep_best)
             return Written(path, ranking, str(error) if error.filename else error.strerror or str(error), True)
         return Written(path, ranking)
 
     def _place(self, payload: Payload, name: str, ranking: list[Scored]) -> list[Scored]:
         """Give the new one its place, if it has one; the others move on, and what is one too many goes."""
-        there = [one for one in ranking if (self.folder / one.name).exists()]
-        ranking = ranked([*there, *self._scored({name: payload})], self.better, self.keep_best)
+        if not all(one.is_there(self.folder) for one in ranking):
+            ranking = self._reread()
+        ranking = ranked([*ranking, *self._scored({name: payload})], self.better, self.keep_best)
         if any(one.name == name for one in ranking):
             ranking = arrange(self.folder, ranking)
             remove(*(self.folder / name for name in best_names(self.folder)[len(ranking) :]))
         return ranking
+
+    def _reread(self) -> list[Scored]:
+        """The best ones, where the last attempt ended half way or somebody else was at work.
+
+        Raises:
+            OSError: they cannot be compared now, and a better one must not make way for a worse one.
+        """
+        heads = self._heads(best_names(self.folder))
+        unknown = [name for name in best_names(self.folder) if name not in heads]
+        if unknown:
+            raise OSError(errno.EIO, f"{', '.join(unknown)} cannot be read")
+        return ranked(self._scored(heads), self.better, self.keep_best)
 
     def _write_weights(self, payload: Payload, ranking: list[Scored], path: Path | None) -> None:
         if not self.weights:

@@ -11,7 +11,7 @@ from torch import nn
 from ignition.checkpoint_file.content import is_finite
 
 
-def _unwrapped(thing: Any) -> Any:
+def unwrapped(thing: Any) -> Any:
     """The module itself, out of what distributes or compiles it."""
     while True:
         if isinstance(thing, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
@@ -22,7 +22,7 @@ def _unwrapped(thing: Any) -> Any:
             return thing
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A parameter's name as it is when nothing within the module is compiled."""
     return name.replace("_orig_mod.", "")
 
@@ -35,14 +35,14 @@ def state_of(thing: Any) -> Any:
     """
     if not isinstance(thing, nn.Module):
         return thing.state_dict()
-    return {_plain(name): value for name, value in _unwrapped(thing).state_dict().items()}
+    return {plain_name(name): value for name, value in unwrapped(thing).state_dict().items()}
 
 
 def give_state(thing: Any, state: Any) -> None:
     """Load what `state_of` gave."""
     if isinstance(thing, nn.Module):
-        thing = _unwrapped(thing)
-        state = {name: state[_plain(name)] for name in thing.state_dict()}
+        thing = unwrapped(thing)
+        state = {name: state[plain_name(name)] for name in thing.state_dict()}
     thing.load_state_dict(state)
 
 
@@ -64,7 +64,7 @@ def misfits(module: nn.Module, saved: Any) -> list[str]:
 def infinite_buffers(module: nn.Module) -> list[str]:
     """Names of the buffers that hold infinity by design, as a mask of -inf does, and do not make a model broken."""
     return [
-        _plain(name)
-        for name, buffer in _unwrapped(module).named_buffers()
+        plain_name(name)
+        for name, buffer in unwrapped(module).named_buffers()
         if not is_finite(buffer) and not bool(buffer.isnan().any())
     ]

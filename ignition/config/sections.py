@@ -231,6 +231,11 @@ class Config(Section):
             return value
         return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
 
+    def quiet(self) -> Config:
+        """The same, with nothing shown, and nothing told to services: for trials that are no runs."""
+        silent = {"progress": False, "tensorboard": False, "wandb": None, "mlflow": None}
+        return self.model_copy(update={"logging": self.logging.model_copy(update=silent)})
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, as a YAML file would hold them."""
         return self.model_dump(mode="json", by_alias=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -19,20 +19,11 @@ from ignition.checkpoint_file import KeptFiles, Payload, Save, Saving, SavingFai
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.improvement import Mode, better, check_mode, read_score
 
-__all__ = ["Checkpoint", "Options", "SavingFailed"]
+__all__ = ["Checkpoint", "SavingFailed"]
 
 log = logging.getLogger(__name__)
 
 ENDS = (Events.COMPLETED, Events.TERMINATE, Events.INTERRUPT)
-
-
-class Options(TypedDict, total=False):
-    """What few runs have to say of their checkpoints; `Checkpoint` tells what each means."""
-
-    asynchronous: bool
-    safetensors: bool | str
-    optional: Collection[str]
-    max_failures: int
 
 
 class Checkpoint:
@@ -66,10 +57,10 @@ class Checkpoint:
         best: the score of ``best.pt``; None where there is none.
         last_path: the newest file that was written or restored.
 
-    >>> import tempfile
-    >>> model = nn.Linear(1, 1)
+    >>> from tempfile import TemporaryDirectory
+    >>> folder, model = TemporaryDirectory(), nn.Linear(1, 1)
     >>> trainer = Engine(lambda engine, batch: None)
-    >>> checkpoint = Checkpoint(tempfile.mkdtemp(), {"model": model}, keep=2)
+    >>> checkpoint = Checkpoint(folder.name, {"model": model}, keep=2)
     >>> checkpoint.attach(trainer, Events.EPOCH_COMPLETED(every=2) | Events.ITERATION_COMPLETED(every=500))
     >>> _ = trainer.run([0] * 10, max_epochs=4)
     >>> checkpoint.last_path.name, checkpoint.restore()["epoch"]
@@ -86,16 +77,14 @@ class Checkpoint:
         metric: str | None = None,
         mode: Mode = "min",
         every_minutes: float | None = None,
-        **options: Unpack[Options],
+        asynchronous: bool = False,
+        safetensors: bool | str = False,
+        optional: Collection[str] = (),
+        max_failures: int = 3,
     ):
-        rare: Options = {"asynchronous": False, "safetensors": False, "optional": (), "max_failures": 3}
-        unknown = [name for name in options if name not in rare]
-        if unknown:
-            raise TypeError(f"Checkpoint has no argument {', '.join(unknown)}; it also has {', '.join(rare)}")
-        rare.update(options)
         if keep < 2:
             raise ValueError(f"keep is {keep}; it must be at least 2, since the newest may be damaged")
-        for name, count in (("keep_best", keep_best), ("max_failures", rare["max_failures"])):
+        for name, count in (("keep_best", keep_best), ("max_failures", max_failures)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; it must be at least 1")
         if every_minutes is not None and not every_minutes > 0:
@@ -103,7 +92,7 @@ class Checkpoint:
         checkpoint_file.check_names(objects)
         self.folder, self.objects = Path(folder).expanduser().absolute(), dict(objects)
         self.metric, self.mode, self.every_minutes = metric, check_mode(mode), every_minutes
-        self.optional = frozenset(rare["optional"])
+        self.optional = frozenset(optional)
         modules = {name: thing for name, thing in self.objects.items() if isinstance(thing, nn.Module)}
         files = KeptFiles(
             self.folder,
@@ -113,10 +102,10 @@ class Checkpoint:
             mode=mode,
             better=partial(better, mode=self.mode),
             modules=tuple(modules),
-            weights=checkpoint_file.choose_weights(rare["safetensors"], modules),
+            weights=checkpoint_file.choose_weights(safetensors, modules),
         )
-        self._asynchronous = rare["asynchronous"]
-        self._saving = Saving(files, asynchronous=self._asynchronous, max_failures=rare["max_failures"])
+        self._asynchronous = asynchronous
+        self._saving = Saving(files, asynchronous=asynchronous, max_failures=max_failures)
         self._not_finite = [
             f"{name}.{buffer}" for name in modules for buffer in checkpoint_file.infinite_buffers(modules[name])
         ]
@@ -174,12 +163,13 @@ class Checkpoint:
         elif not self._saving.is_known(Save(trainer.state.iteration, self._scored)):
             self.save(trainer)
 
-    def offer(self, trainer: Engine, score: float) -> None:
+    def offer(self, trainer: Engine, score: float | torch.Tensor) -> None:
         """Save if ``score``, that of the weights as they are, is among the best so far. All go by process 0's."""
-        score = distributed.from_first(float(score))
+        number = float(score.detach() if isinstance(score, torch.Tensor) else score)
+        number = distributed.from_first(number)
         self.wait()
-        self._scored = (trainer.state.iteration, score)
-        if self._saving.files.is_among_best(score, trainer.state.iteration, self._saving.ranking):
+        self._scored = (trainer.state.iteration, number)
+        if self._saving.files.is_among_best(number, trainer.state.iteration, self._saving.ranking):
             # The group's end changes the weights. best.pt has those that were measured; it is not there to go on from.
             self._write(trainer, measured_only=_group_open(trainer))
 

@@ -14,10 +14,10 @@ from ignition.events import StepEvents, stop, watch
 
 log = logging.getLogger(__name__)
 
-Request = Literal["skip", "save", "rollback", "preempt", "stop"]
+Request = Literal["skip", "tell", "save", "rollback", "preempt", "stop"]
 Asker = Callable[[Engine], tuple[Request, str] | None]
 
-_AFTER_STEP: tuple[Request, ...] = ("save", "rollback", "preempt", "stop")
+_AFTER_STEP: tuple[Request, ...] = ("tell", "save", "rollback", "preempt", "stop")
 
 
 class Decision(NamedTuple):
@@ -36,11 +36,12 @@ class Consensus:
     Requests are settled after all other handlers of an iteration or epoch, whenever those were attached, and never
     inside a group of accumulated batches. An engine has one: `Consensus.of`.
 
-    ``skip`` leaves out the step whose gradients are ready; needs `attach` with the optimizer. ``save`` calls who has
-    registered by `when`. ``rollback`` calls who has registered, or ends the engine's run with the status ``rollback``
-    for who runs it to restore, `ignition.events.go_on` and run again. ``stop`` ends it as a success, ``preempt`` as one
-    to go on with later. A save comes first, a rollback before an end: that is asked for again in the iteration after.
-    At an epoch's last batch all but a rollback wait for what the epoch's end does, its evaluation for instance.
+    ``skip`` leaves out the step whose gradients are ready; needs `attach` with the optimizer. ``tell`` calls who has
+    registered by `when`, for what all processes have to hear from one; they may ask for more. ``save`` calls who has.
+    ``rollback`` does, or ends the engine's run with the status ``rollback`` for who runs it to restore,
+    `ignition.events.go_on` and run again. ``stop`` ends it as a success, ``preempt`` as one to go on with later. A save
+    comes first, a rollback before an end: that is asked for again in the iteration after. At an epoch's last batch a
+    save and an end wait for what the epoch's end does, its evaluation for instance.
 
     Attributes:
         decisions: what was decided so far, newest last; of the latest thousand.
@@ -123,6 +124,9 @@ class Consensus:
             self._act(engine, what, _reason(everybodys, what))
             if what == "rollback":
                 break  # an end that was asked for as well comes after the run was taken back
+            if what == "tell":
+                self.settle(engine)  # with what was asked for meanwhile
+                break
 
     def settle_step(self, engine: Engine) -> None:
         """Agree on whether the step whose gradients are ready is left out."""
@@ -142,7 +146,7 @@ class Consensus:
             if request is not None:
                 wanted.setdefault(*request)
         if self._before_epoch_end(engine):  # a run resumed from here would leave out what is done at the epoch's end
-            wanted = {what: reason for what, reason in wanted.items() if what == "rollback"}
+            wanted = {what: reason for what, reason in wanted.items() if what in ("tell", "rollback")}
         return wanted
 
     def _before_epoch_end(self, engine: Engine) -> bool:

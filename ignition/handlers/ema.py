@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignition.checkpoint_file import give_state, misfits, state_of
-from ignition.checkpoint_file.modules import _plain, _unwrapped
+from ignition.checkpoint_file.modules import plain_name, unwrapped
 from ignition.events import StepEvents, watch
 
 
@@ -52,7 +52,7 @@ class EMA:
         if not 0.0 < decay < 1.0:
             raise ValueError(f"decay is {decay}; it must be above 0 and below 1")
         self.decay, self.warmup, self.updates = decay, warmup, 0
-        self._model = _unwrapped(model)
+        self._model = unwrapped(model)
         self.module: nn.Module = copy.deepcopy(self._model).eval().requires_grad_(False)
         self._averaged: list[_Group] = []
         self._copied: list[_Group] = []
@@ -103,7 +103,7 @@ class EMA:
         average = state_of(self.module)
         problems = misfits(model, average)
         if problems:
-            raise ValueError(f"the average does not fit this {type(_unwrapped(model)).__name__}: {'; '.join(problems)}")
+            raise ValueError(f"the average does not fit this {type(unwrapped(model)).__name__}: {'; '.join(problems)}")
         give_state(model, average)
 
     @contextmanager
@@ -216,7 +216,7 @@ def _slots(module: nn.Module, kind: str) -> list[_Slot]:
         for key, tensor in getattr(part, kind).items():
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
-                found.append(_Slot(getattr(part, kind), key, _plain(f"{prefix}.{key}" if prefix else key)))
+                found.append(_Slot(getattr(part, kind), key, plain_name(f"{prefix}.{key}" if prefix else key)))
     return found
 
 

@@ -23,10 +23,10 @@ Source = Callable[[Engine], Mapping[str, Any]]
 
 
 class _Pending(NamedTuple):
-    """One iteration, some of whose numbers may still be on the device."""
+    """One iteration, some of whose numbers may still be on the device; or a row of somebody else that waits for it."""
 
     row: Row
-    losses: tuple[str, ...]  # the entries that are means over the batch's samples
+    losses: tuple[str, ...]  # the entries that are means over the batch's samples; none in somebody else's row
     samples: int
 
 
@@ -68,6 +68,7 @@ class MetricsLog:
         self.writers, self.every, self.sources = list(writers), every, list(sources)
         self.last: Row = {}
         self._pending: list[_Pending] = []
+        self._iterations = 0  # of those; the same on all processes
         self._loss_sum, self._samples = 0.0, 0.0
         self._optimizer: Optimizer | None = None
         self._output_transform: Callable[[Any], Any] | None = None
@@ -127,7 +128,8 @@ class MetricsLog:
                 self._ask(source, engine, row)
         self._step_due, self._rates = False, {}
         self._pending.append(_Pending(row, tuple(losses), samples))
-        if len(self._pending) >= self.every:
+        self._iterations += 1
+        if self._iterations >= self.every:
             self.flush()
 
     def _ask(self, source: Source, engine: Engine, row: Row) -> None:
@@ -161,12 +163,13 @@ class MetricsLog:
         self._write_pending(together=False)
 
     def _write_pending(self, *, together: bool) -> None:
-        pending, self._pending = self._pending, []
+        pending, self._pending, self._iterations = self._pending, [], 0
         if not pending:
             return
         _bring_down([entry.row for entry in pending])
-        samples = _mean_over_processes(pending) if together else [float(entry.samples) for entry in pending]
-        for entry, count in zip(pending, samples, strict=True):
+        iterations = [entry for entry in pending if entry.losses]
+        samples = _mean_over_processes(iterations) if together else [float(entry.samples) for entry in iterations]
+        for entry, count in zip(iterations, samples, strict=True):
             self._loss_sum += entry.row["train/batch_loss"] * count if count else 0.0
             self._samples += count
         self._hand_out([entry.row for entry in pending])
@@ -183,14 +186,17 @@ class MetricsLog:
 
     def write_evaluation(self, evaluator: Engine, trainer: Engine, tag: str) -> None:
         """Write the metrics of an evaluation that is done."""
+        self.flush()
         metrics = evaluator.state.metrics.items()
         numbers = {f"{tag}/{name}": float(value) for name, value in metrics if _is_number(value)}
-        self.write({"iteration": trainer.state.iteration, "epoch": trainer.state.epoch, **numbers})
+        self._hand_out([{"iteration": trainer.state.iteration, "epoch": trainer.state.epoch, **numbers}])
 
     def write(self, row: Row) -> None:
-        """Hand a row to every writer, after those that are pending. With many processes, all of them call it."""
-        self.flush()
-        self._hand_out([row])
+        """Hand a row to every writer, after those that are pending. Process 0 may call it alone."""
+        if self._pending:
+            self._pending.append(_Pending(row, (), 0))
+        else:
+            self._hand_out([row])
 
     def _hand_out(self, rows: list[Row]) -> None:
         mistake: Exception | None = None

@@ -6,7 +6,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections import deque
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +34,7 @@ _MEMORY = "wandb-run.json"
 _REFUSED = set("/\\#?%:")  # by W&B, in names of projects and runs
 _PLACE = ("time", "iteration", "epoch")  # say where a row belongs and are no curves
 
+_lock = threading.Lock()
 _open: list[WandB] = []  # whose runs share wandb's service process
 _service_is_ours = False
 
@@ -41,13 +44,14 @@ class WandB:
 
     A row is ``{"iteration", "epoch", name: number, ...}``. W&B counts rows as its own steps; ``iteration`` is a column
     and made the axis of all charts. (Given as W&B's step it would come out wrong: ``wandb sync`` numbers the steps of a
-    run that was resumed offline anew.) The run begins with the first row.
+    run that was resumed offline anew.) The run begins with the first row. Rows wait in memory for a second at most, and
+    a thread of its own hands them to wandb: that takes longer than a row takes otherwise, and beginning may take long.
 
     The run's id and how far it has come are kept in ``folder``, in ``wandb-run.json``. A run that is resumed there goes
     on in the same W&B run, and what that has already is not written again: iterations never go backwards. Offline,
     each process leaves a folder of its own; ``wandb sync <folder>/wandb/offline-run-*`` makes one run of them. A
-    process that is killed takes along what wandb had not yet written: up to a second of rows offline, none online,
-    where the server says how far it is.
+    process that is killed takes along what was not written yet. Online that comes again, as the server says how far it
+    is; offline the last second or two are missing.
 
     Where W&B cannot be reached, or fails later, that is told once through ``logging`` and costs the curves, not the
     run. Nothing is printed or asked for on the terminal. Environment variables of W&B hold where an argument is None,
@@ -62,10 +66,16 @@ class WandB:
         config: settings to be shown beside the run, nested or not.
         timeout_seconds: how long the beginning of the run may take, and how long its end.
 
+    Attributes:
+        run_id, url: of the W&B run, once it has begun; no url offline.
+
     >>> WandB("depth", folder="runs/depth-001", mode="offlin")
     Traceback (most recent call last):
     ValueError: mode is 'offlin'; it can be 'online', 'offline', 'disabled', or None for what W&B is set to
     """
+
+    WAITING = 100_000  # rows
+    HAND_OVER_SECONDS = 1.0
 
     def __init__(
         self,
@@ -90,26 +100,28 @@ class WandB:
         self.project, self.folder, self.name, self.run_id, self.mode = project, Path(folder), name, run_id, mode
         self.config, self.timeout_seconds = dict(config or {}), timeout_seconds
         self.url: str | None = None
+        self.lost = 0  # rows that found no room
         self._run: Any = None
-        self._ended = distributed.rank() != 0
-        self._memory: int | None = None
+        self._memory: Any = None
         self._last, self._names = -1, set[str]()  # the run's highest iteration, and what it has of that
-        self._pictures: list[tuple[int, str, Image.Image]] = []  # wait for the rows of their iteration
+        self._rows: deque[dict[str, Any]] = deque(maxlen=self.WAITING)
+        self._pictures: deque[tuple[int, str, Image.Image]] = deque(maxlen=100)
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._ended, self._exit_code = distributed.rank() != 0, 0
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Write the numbers of ``row``; other entries are passed over."""
-        values = {
-            name: value if isinstance(value, (int, float)) else float(value)
-            for name, value in row.items()
-            if name not in _PLACE and isinstance(value, Real) and not isinstance(value, bool)
-        }
-        self._write_pictures(row["iteration"])
-        self._write(row["iteration"], values, epoch=row.get("epoch"))
+        """Leave the numbers of ``row`` to be written; other entries are passed over."""
+        if self._ended:
+            return
+        self.lost += len(self._rows) == self.WAITING  # the oldest makes room
+        self._rows.append({**row, "iteration": row["iteration"]})
+        self._start()
 
     def image(self, name: str, image: torch.Tensor, iteration: int) -> None:
-        """Write a picture, with the next row of its iteration or a later one: float [C,H,W] in 0..1, C 1, 3 or 4.
+        """Leave a picture to be written, before the first row of its iteration or a later one.
 
-        Values beyond are cut off, NaN is black.
+        Float [C,H,W] in 0..1 with 1, 3 or 4 channels; values beyond are cut off, NaN is black.
         """
         if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
             raise ValueError(f"{name} has shape {list(image.shape)}; an image is [C,H,W] with 1, 3 or 4 channels")
@@ -118,29 +130,63 @@ class WandB:
         image = image.detach().float().nan_to_num(nan=0.0).clamp(0, 1)
         pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         self._pictures.append((iteration, name, Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)))
+        self._start()
 
     def close(self, *, failed: bool = False) -> None:
-        """End the W&B run, as failed or well, and wait for what is to be sent. What comes later is dropped."""
-        self._write_pictures(None)
-        run = self._run
-        if run is not None:
-            self._try(lambda: run.finish(exit_code=int(failed)))
-        self._end()
+        """Write what is left and end the W&B run, as failed or well. What comes later is dropped."""
+        thread, self._thread = self._thread, None
+        self._ended, self._exit_code = True, int(failed)
+        if thread is not None:
+            self._wake.set()
+            thread.join(2 * self.timeout_seconds)  # it may have to begin first
+            if thread.is_alive():
+                logger.warning("Weights & Biases has not ended within %g s", 2 * self.timeout_seconds)
+        if self.lost:
+            logger.warning("Weights & Biases did not get %d rows: wandb was too slow", self.lost)
 
-    # ------------------------------------------------------------------------------------------------ writing
+    # ------------------------------------------------------------------------------------- the thread that writes
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="WandB", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._begin()
+            closing = False
+            while not closing:
+                closing = self._wake.wait(self.HAND_OVER_SECONDS)
+                self._write_rows()
+            self._write_pictures(None)
+            self._run.finish(exit_code=self._exit_code)
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            where = "" if self._run is None else f" (wandb sync {self._run.settings.sync_dir} sends what it has)"
+            logger.warning("Weights & Biases stops, the run goes on: %s%s", reason, where)
+        finally:
+            self._end()
+
+    def _write_rows(self) -> None:
+        while self._rows:
+            row = self._rows.popleft()
+            self._write_pictures(row["iteration"])
+            place: dict[str, Any] = {name: row[name] for name in ("iteration", "epoch") if name in row}
+            numbers = {
+                name: value if isinstance(value, (int, float)) else float(value)
+                for name, value in row.items()
+                if name not in _PLACE and isinstance(value, Real) and not isinstance(value, bool)
+            }
+            self._write(place, numbers)
 
     def _write_pictures(self, iteration: int | None) -> None:
-        """Those up to ``iteration``, all if None."""
-        waiting, self._pictures = self._pictures, []
-        for place, name, picture in waiting:
-            if iteration is None or place <= iteration:
-                self._write(place, {name: picture})
-            else:
-                self._pictures.append((place, name, picture))
+        """Those up to ``iteration``: they were drawn before the rows of their iteration, or of earlier ones, came."""
+        while self._pictures and (iteration is None or self._pictures[0][0] <= iteration):
+            place, name, picture = self._pictures.popleft()
+            self._write({"iteration": place}, {name: wandb.Image(picture)})
 
-    def _write(self, iteration: int, values: dict[str, Any], *, epoch: int | None = None) -> None:
-        if self._run is None:
-            self._try(self._begin)
+    def _write(self, place: dict[str, Any], values: dict[str, Any]) -> None:
+        iteration = place["iteration"]
         if iteration < self._last:
             return
         if iteration > self._last:
@@ -148,21 +194,17 @@ class WandB:
         fresh = {name: value for name, value in values.items() if name not in self._names}
         if fresh:
             self._names |= fresh.keys()
-            self._try(
-                lambda: self._log({"iteration": iteration, **({} if epoch is None else {"epoch": epoch}), **fresh})
-            )
-
-    def _log(self, values: dict[str, Any]) -> None:
-        self._run.log({name: _loggable(value) for name, value in values.items()})
-        self._remember()
+            self._run.log({**place, **fresh})
+            self._remember()
 
     def _begin(self) -> None:
         global _service_is_ours
         known = self._recall()
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not _open:
-            _service_is_ours = "WANDB_SERVICE" not in os.environ
-        _open.append(self)
+        with _lock:
+            if not _open:
+                _service_is_ours = "WANDB_SERVICE" not in os.environ
+            _open.append(self)
         # Silent, or it would ask for a key on a terminal and wait for the answer all night.
         wandb.setup(_settings())
         self._run = wandb.init(
@@ -190,18 +232,20 @@ class WandB:
         run.define_metric("*", step_metric="iteration")
         if known.get("id") == run.id:
             self._last, self._names = known["iteration"], set(known["names"])
-        if run.resumed and run.summary.get("iteration", self._last) != self._last:
-            self._last, self._names = int(run.summary["iteration"]) + 1, set()  # all up to it is on the server
-        self._memory = os.open(self.folder / _MEMORY, os.O_RDWR | os.O_CREAT, 0o644)
+        sent = int(run.summary.get("iteration", -1)) if run.resumed else self._last
+        if sent != self._last:  # a process was killed with rows that it had not sent
+            self._last, self._names = sent + 1, set()
+        self._memory = os.fdopen(os.open(self.folder / _MEMORY, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
         self._remember()
         logger.info("Weights & Biases: %s", self.url or run.settings.sync_dir)
 
-    # ------------------------------------------------------------------------------------------------ memory, failure
+    # ------------------------------------------------------------------------------------- memory, end
 
     def _remember(self) -> None:
         if self._memory is not None:
             state = {"id": self.run_id, "iteration": self._last, "names": sorted(self._names)}
-            os.pwrite(self._memory, json.dumps(state).encode() + b"\n", 0)  # what is behind the line is of longer ones
+            self._memory.seek(0)
+            self._memory.write(json.dumps(state).encode() + b"\n")  # what is behind the line is of longer ones
 
     def _recall(self) -> dict[str, Any]:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -209,36 +253,23 @@ class WandB:
             return {"id": str(state["id"]), "iteration": int(state["iteration"]), "names": list(state["names"])}
         return {}
 
-    def _try(self, act: Callable[[], object]) -> None:
-        """Do it; whatever goes wrong in wandb is told, and ends the curves."""
-        if self._ended:
-            return
-        try:
-            act()
-        except Exception as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            where = "" if self._run is None else f" (wandb sync {self._run.settings.sync_dir} sends what it has)"
-            logger.warning("Weights & Biases stops, the run goes on: %s%s", reason, where)
-            self._end()
-
     def _end(self) -> None:
-        self._run, self._ended, self._pictures = None, True, []
+        self._run, self._ended = None, True
+        self._rows.clear()
+        self._pictures.clear()
         if self._memory is not None:
-            os.close(self._memory)
+            self._memory.close()
             self._memory = None
-        if self in _open:
-            _open.remove(self)
-            # Its process and threads go with the last run, unless somebody else's run needs them.
-            if not _open and _service_is_ours and wandb.run is None:
-                with contextlib.suppress(Exception):
-                    wandb.teardown()
+        with _lock:
+            if self in _open:
+                _open.remove(self)
+                # Its process and threads go with the last run, unless somebody else's run needs them.
+                if not _open and _service_is_ours and wandb.run is None:
+                    with contextlib.suppress(Exception):
+                        wandb.teardown()
 
 
 def _settings(**further: Any) -> wandb.Settings:
     """Nothing printed, nothing captured, and those of ``further`` that the installed wandb knows."""
     known = {name: value for name, value in further.items() if name in wandb.Settings.model_fields}
     return wandb.Settings(silent=True, console="off", **known)
-
-
-def _loggable(value: Any) -> Any:
-    return wandb.Image(value) if isinstance(value, Image.Image) else value

@@ -68,7 +68,8 @@ class DataWait:
         return Finding(
             "data_wait",
             "warning",
-            f"{100 * share:.0f} % of the time goes by waiting for data ({wait:.3g} s of {wait + work:.3g} s an iteration)",
+            f"{100 * share:.0f} % of the time goes by waiting for data "
+            f"({wait:.3g} s of {wait + work:.3g} s an iteration)",
             iteration,
             iteration,
             evidence={"share": share, "waited": wait, "computed": work},

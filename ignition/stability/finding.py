@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 Severity = Literal["info", "warning", "critical"]
@@ -50,6 +50,12 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     confidence: float = 1.0
     advice: tuple[Advice, ...] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Finding:
+        """The finding of which `row` is the row; what the row has besides is passed over."""
+        values = {item.name: row[item.name] for item in fields(cls) if item.name in row}
+        return cls(**{**values, "advice": tuple(Advice(**advice) for advice in row.get("advice", ()))})
 
     def row(self) -> dict[str, Any]:
         """It as plain values, for a file of incidents."""

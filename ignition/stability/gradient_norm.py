@@ -148,10 +148,10 @@ class GradientVanishing:
             advice=given(
                 Advice(
                     "",
-                    "look for what saturates or cuts the gradient off: a sigmoid, a clamp, a detach, units that are dead,"
-                    " a mask without a single valid pixel",
+                    "look for what saturates or cuts the gradient off: a sigmoid, a clamp, a detach, dead units, a mask"
+                    " without a single valid pixel",
                 ),
-                change_rate(self.settings, 0.2, "a step that was too large may have driven the units out of their range"),
+                change_rate(self.settings, 0.2, "a step too large may have driven the units out of their range"),
             ),
         )
 

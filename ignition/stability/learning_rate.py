@@ -16,7 +16,8 @@ class LearningRateTooHigh:
     """Finds a first phase in which the loss goes up, or steps are larger than weights stand.
 
     Found when, within ``steps`` iterations of the first, 10 losses in a row lie more than 5 % above the first one (one
-    that is not finite does), or when the median of 5 update ratios is above ``most``.
+    that is not finite does), or when the median of 5 update ratios is above ``most``. It is over when the loss is down
+    to its first value, and never found again.
 
     Args:
         steps: iterations that are looked at.
@@ -43,7 +44,7 @@ class LearningRateTooHigh:
 
     def reset(self) -> None:
         """Begin anew: the next iteration counts as the first one."""
-        self.active = False
+        self.active = self._found = False
         self._first: tuple[int, float] | None = None
         self._last = -1
         self._in_row = 0
@@ -59,7 +60,9 @@ class LearningRateTooHigh:
                 self._first = (iteration, loss)
             return None
         began, first = self._first
-        if self.active or iteration - began > self.steps:
+        if loss <= first:
+            self.active = False
+        if self._found or iteration - began > self.steps:
             return None
         high = not loss <= first + self.MARGIN * abs(first)
         self._in_row = self._in_row + 1 if high else 0
@@ -68,7 +71,7 @@ class LearningRateTooHigh:
         moved = median(self._ratios) if len(self._ratios) == self.MEASURED else 0.0
         if self._in_row < self.IN_ROW and moved <= self.most:
             return None
-        self.active = True
+        self.active = self._found = True
         if self._in_row >= self.IN_ROW:
             why = f"the loss has been above its first value of {first:.4g} for {self._in_row} steps, and is {loss:.4g}"
         else:
@@ -79,7 +82,12 @@ class LearningRateTooHigh:
             f"the learning rate is too high to begin with: {why}",
             began,
             iteration,
-            evidence={"first": first, "loss": loss if math.isfinite(loss) else str(loss), "in_row": self._in_row, "update_ratio": moved},
+            evidence={
+                "first": first,
+                "loss": loss if math.isfinite(loss) else str(loss),
+                "in_row": self._in_row,
+                "update_ratio": moved,
+            },
             advice=given(
                 change_rate(self.settings, 0.2, "the first steps then stay where the loss falls"),
                 warm_up(self.settings),
@@ -91,6 +99,7 @@ class LearningRateTooHigh:
         """The first loss, and how the present stands to it."""
         return {
             "active": self.active,
+            "found": self._found,
             "first": None if self._first is None else list(self._first),
             "last": self._last,
             "in_row": self._in_row,
@@ -99,7 +108,8 @@ class LearningRateTooHigh:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.active, self._last, self._in_row = state["active"], state["last"], state["in_row"]
+        self.active, self._found = state["active"], state["found"]
+        self._last, self._in_row = state["last"], state["in_row"]
         self._first = None if state["first"] is None else (state["first"][0], state["first"][1])
         self._ratios = list(state["ratios"])
 
@@ -109,7 +119,8 @@ class LearningRateTooLow:
 
     Judged once, after ``values`` losses at a rate of at least half its highest: the median of the last 32 is less than
     one scale (`QuantileScale`) below that of the first 32, and the update ratios have a median below ``least``.
-    Fine-tuning with tiny steps on purpose looks the same, which is why this is no more than worth knowing.
+    Fine-tuning with tiny steps on purpose looks the same, which is why this is no more than worth knowing. It is over
+    when the loss has fallen by a scale.
 
     Args:
         values: losses that are looked at.
@@ -151,15 +162,16 @@ class LearningRateTooLow:
         Args:
             rate_share: the present rate as a share of the highest of its schedule; a warm-up is waited for.
         """
-        if iteration <= self._last or not math.isfinite(loss) or rate_share < 0.5 or self._seen > self.values:
+        judged = self._seen > self.values
+        if iteration <= self._last or not math.isfinite(loss) or rate_share < 0.5 or (judged and not self.active):
             return None
         if self._seen == 0:
             self._first = iteration
         self._last = iteration
         reading = self._scale.read(iteration, loss)
-        if ratio is not None and math.isfinite(ratio):
-            self._ratios.append(ratio)
         self._seen += 1
+        if not judged and ratio is not None and math.isfinite(ratio):
+            self._ratios.append(ratio)
         if reading is None:
             return None
         if self._seen == self.WINDOW + 1:
@@ -167,9 +179,9 @@ class LearningRateTooLow:
         if self._seen <= self.values or self._began is None or not self._ratios:
             return None
         gain, moved = (self._began - reading[0]) / reading[1], median(self._ratios)
-        if gain >= 1.0 or moved >= self.least:
+        self.active = gain < 1.0 and moved < self.least
+        if judged or not self.active:
             return None
-        self.active = True
         return Finding(
             "learning_rate_too_low",
             "info",

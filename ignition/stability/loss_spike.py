@@ -14,7 +14,7 @@ class LossSpike:
     """Finds a loss that lies ``k`` scales above the median of those before.
 
     ``(loss - median) / scale > k`` over the last ``window`` values, `QuantileScale`; where such values are usual, it
-    takes one twice as far out as the fourth farthest of the last 1000, at most 16 scales (`RecentOutliers`).
+    takes one twice as far out as the fourth farthest of the last 1000, at most 12 scales (`RecentOutliers`).
 
     Args:
         k: scales above the median.
@@ -29,14 +29,15 @@ class LossSpike:
     'loss 9 at iteration 64, 22.6 scales above its median of 2.3'
     """
 
-    MOST = 16.0  # scales that are news, however usual they are
+    MOST = 12.0  # scales that are news, however usual they are
+    CAP = 4.0  # scales at which a spike enters the window
 
     def __init__(self, k: float = 6.0, *, window: int = 64, subject: str = "", settings: RunSettings = RunSettings()):
         if not k > 0:
             raise ValueError(f"k is {k}; it must be a number above 0")
         self.k, self.subject, self.settings = k, subject, settings
         self.active = False
-        self._scale = QuantileScale(window)
+        self._scale = QuantileScale(window, cap=self.CAP)
         self._outliers = RecentOutliers(k, most=max(k, self.MOST))
 
     def reset(self) -> None:
@@ -69,7 +70,7 @@ class LossSpike:
             evidence={"loss": loss, "median": median, "scale": scale, "score": score},
             advice=given(
                 clip(self.settings),
-                change_rate(self.settings, 0.5, "where spikes come back, the rate is too high for what is left of them"),
+                change_rate(self.settings, 0.5, "if spikes come back, the rate is too high"),
             ),
         )
 

@@ -16,7 +16,7 @@ class NonFinite:
     """Finds losses and gradients that are not finite.
 
     Exact, so there is nothing to set. It is over with the first iteration in which all is finite. Gradients alone, of
-    a loss that was scaled for fp16, are how the scaler finds its scale: say so with ``scaled``, and they are no finding.
+    a loss that was scaled for fp16, are how the scaler finds its scale: say so with ``scaled``, and none is found.
 
     Args:
         settings: those of the run, for the advice.
@@ -49,7 +49,7 @@ class NonFinite:
 
         Args:
             losses: the terms of the loss by name; a loss without terms goes by the name of ``loss``.
-            gradients: norms of gradients by parameter, where they are known.
+            gradients: norms of gradients by parameter, where they are known; that of all together goes by ``all``.
             samples: the indices of the batch's samples.
             scaled: the loss was scaled, and gradients may overflow.
         """
@@ -80,13 +80,13 @@ class NonFinite:
             what = f"loss term '{terms[0]}'" if terms[0] != "loss" else "loss"
             message = f"{what} is {losses[terms[0]]}{several} at iteration {iteration}"
         else:
-            share = f"{len(parameters)} parameter{'s' * (len(parameters) > 1)}"
-            message = f"gradient of {share} not finite at iteration {iteration}, first '{parameters[0]}'"
+            share = "" if parameters == ["all"] else f" of {len(parameters)} parameters, first '{parameters[0]}',"
+            message = f"gradient{share} not finite at iteration {iteration}"
         leave_out = None
         if terms and terms != ["loss"]:
             leave_out = Advice(
                 " ".join(f"loss.{name}=0" for name in terms),
-                "leaves the term out; then look in it for a logarithm, a root, a division or an exponential near its limit",
+                "leaves the term out; look in it for a logarithm, a root, a division or an exponential near its limit",
             )
         precision = None
         if self.settings.half_precision:

@@ -30,18 +30,22 @@ class QuantileScale:
         window: how many values.
         gap: how many of the latest values are held back before they enter the window. What rises slowly would
             otherwise pull median and scale along, and hide behind them (as guard cells in radar, Finn & Johnson 1968).
+        cap: how many scales above the median a value enters the window at most. Without it, two outliers within a
+            window make the third one usual.
 
     >>> scale = QuantileScale(window=4)
     >>> [scale.read(i, value) for i, value in enumerate([1.0, 3.0, 2.0])]  # half a window has to be there
     [None, None, (2.0, 1.4826)]
     """
 
-    def __init__(self, window: int = 64, *, gap: int = 0):
+    def __init__(self, window: int = 64, *, gap: int = 0, cap: float = math.inf):
         if window < 4:
             raise ValueError(f"window is {window}; it counts values, and a scale takes at least 4")
         if gap < 0:
             raise ValueError(f"gap is {gap}; it counts values and must be at least 0")
-        self.window, self.gap = window, gap
+        if not cap > 0:
+            raise ValueError(f"cap is {cap}; it counts scales and must be above 0")
+        self.window, self.gap, self.cap = window, gap, cap
         self.reset()
 
     def reset(self) -> None:
@@ -65,6 +69,8 @@ class QuantileScale:
         self._last = iteration
         reading = _median_and_scale(ordered) if 2 * len(ordered) >= self.window else None
 
+        if reading is not None and value > reading[0] + self.cap * reading[1]:
+            value = reading[0] + self.cap * reading[1]
         entry = (iteration, value)
         if self.gap:
             self._held_back.append(entry)
@@ -124,13 +130,13 @@ def _median_and_scale(ordered: list[float]) -> tuple[float, float] | None:
 class RecentOutliers:
     """How far out a value has to be to be news, in a series where some far out ones may be usual.
 
-    The limit is ``least``. Where the ``RANK``-th farthest of the last ``memory`` values was ``x`` out, it is ``FACTOR x``
-    if that is more, and never above ``most``: batches of odd data that come every few hundred steps are told a few
-    times, and from then on only what is much farther out than they are.
+    The limit is ``least``; where the ``RANK``-th farthest of the last ``memory`` values was ``x`` out, it is
+    ``FACTOR x`` if that is more, and never above ``most``. Odd batches that come every few hundred steps are told a few
+    times, and from then on only what is much farther out than they are. Neighbours count as one, the farthest of them.
 
     >>> outliers = RecentOutliers(6.0, most=16.0)
-    >>> [outliers.is_news(score) for score in (7, 7, 7, 7, 7, 15, 15)]
-    [True, True, True, True, False, True, True]
+    >>> [outliers.is_news(score) for score in (7, 0, 7, 0, 7, 0, 7, 0, 7, 15)]
+    [True, False, True, False, True, False, True, False, False, True]
     """
 
     RANK = 4
@@ -165,6 +171,8 @@ class RecentOutliers:
             far.popleft()
         news = score > self.least and score > self.limit
         if score > self.least / self.FACTOR:  # what is nearer changes no limit
+            if far and far[-1][0] == self._seen - 1:
+                score = max(score, far.pop()[1])
             far.append((self._seen, score))
         return news
 

@@ -14,7 +14,7 @@ class SlowDivergence:
     """Finds a loss that has left its level for good, by a cumulative sum (CUSUM; Page, 1954).
 
     ``S = max(0, S + min(score, CAP) - k)``, and it is found when ``S > h``. The score is in scales above the median
-    (`QuantileScale`) of ``window`` values that end 32 values ago: a window up to the present climbs along.
+    (`QuantileScale`) of ``window`` values that end 24 values ago: a window up to the present climbs along.
 
     A known event that lifts the loss (a warm restart, a raised rate or weight of a term) needs a `reset`.
 
@@ -28,10 +28,10 @@ class SlowDivergence:
     >>> divergence = SlowDivergence()
     >>> findings = [divergence.update(i, 2.0 + 0.1 * (i % 7) + 0.02 * max(0, i - 100)) for i in range(200)]
     >>> [finding.message for finding in findings if finding]
-    ['loss has been rising since iteration 109: from 2.3 to 3 at 130']
+    ['loss has been rising since iteration 109, from 2.3 to 3']
     """
 
-    GAP = 32
+    GAP = 24
     CAP = 3.0  # what one value adds at most: a single outlier is no trend
 
     def __init__(
@@ -39,7 +39,7 @@ class SlowDivergence:
         k: float = 0.75,
         h: float = 12.0,
         *,
-        window: int = 64,
+        window: int = 48,
         subject: str = "",
         settings: RunSettings = RunSettings(),
     ):
@@ -81,7 +81,7 @@ class SlowDivergence:
         return Finding(
             "slow_divergence",
             "critical",
-            f"{what} has been rising since iteration {self._onset}: from {self._level:.4g} to {loss:.4g} at {iteration}",
+            f"{what} has been rising since iteration {self._onset}, from {self._level:.4g} to {loss:.4g}",
             self._onset,
             iteration,
             subject=self.subject,

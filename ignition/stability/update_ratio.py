@@ -30,13 +30,13 @@ class UpdateRatio:
     >>> ratios = UpdateRatio()
     >>> measured = [ratios.update(i, {"stem": 2e-3, "middle": 1e-3, "head": 0.3}) for i in range(0, 250, 50)]
     >>> measured[-1][0].message
-    'a step changes head by 0.3 of its norm (most: 0.1)'
+    'a step changes head by 0.3 of its norm (most: 0.2)'
     """
 
     MEASURED = 5
     LEAST = 0.01
 
-    def __init__(self, most: float = 0.1, *, settings: RunSettings = RunSettings()):
+    def __init__(self, most: float = 0.2, *, settings: RunSettings = RunSettings()):
         if not most > 0:
             raise ValueError(f"most is {most}; it must be a number above 0")
         self.most, self.settings = most, settings
@@ -65,8 +65,12 @@ class UpdateRatio:
         if not usual:
             return []
         middle = median(usual.values())
-        large = sorted((name for name in usual if usual[name] > self.most), key=lambda name: -usual[name])
-        small = sorted((name for name in usual if usual[name] < self.LEAST * middle), key=usual.__getitem__)
+        # What has been found is over when it is well within again, and not with the first that is just within.
+        most, least = (0.5 * self.most if self.too_large else self.most), self.LEAST * (2 if self.too_small else 1)
+        large = sorted((name for name in usual if usual[name] > most), key=lambda name: -usual[name])
+        small = sorted((name for name in usual if usual[name] < least * middle), key=usual.__getitem__)
+        if large:  # beside those anything is small
+            small = []
         findings = []
         if large and not self.too_large:
             findings.append(self._large(iteration, usual, large))

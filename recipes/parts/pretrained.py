@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
-
 Shape = tuple[int, ...]
 NESTED = ("model", "state_dict", "model_state_dict")  # where checkpoints keep a model's weights
 

@@ -484,3 +484,11 @@ def test_import_is_fast_and_light():
     ]
     assert [extra for _, *extra in runs] == [[]] * 4
     assert min(float(seconds) for seconds, *_ in runs) < 0.25
+
+
+def test_a_trial_tells_nobody():
+    services = ["logging.wandb={project: depth}", "logging.mlflow={experiment: depth}"]
+    config = load_config(None, overrides=[*services, "trainer.epochs=3"])
+    quiet = config.quiet()
+    assert (quiet.logging.wandb, quiet.logging.mlflow, quiet.logging.tensorboard) == (None, None, False)
+    assert quiet.trainer == config.trainer

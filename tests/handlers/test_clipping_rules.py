@@ -334,9 +334,7 @@ def test_a_model_of_many_types_is_clipped_as_one_of_a_single_type(name):
     follow(ours, *mixed), follow(theirs, *plain)
     for p, q in zip(mixed, plain, strict=True):
         assert p.grad.dtype == p.dtype
-        torch.testing.assert_close(
-            p.grad.double(), q.grad, rtol=1e-2 if p.dtype in gradients.HALVES else 1e-5, atol=0
-        )
+        torch.testing.assert_close(p.grad.double(), q.grad, rtol=1e-2 if p.dtype in gradients.HALVES else 1e-5, atol=0)
     assert norm_of(*mixed) < norm_of(*model(*[torch.float64] * 4))
 
 

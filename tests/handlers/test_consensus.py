@@ -131,7 +131,7 @@ def test_a_step_is_skipped():
 def test_what_nobody_can_do_is_an_error():
     trainer = plain()
     consensus = Consensus.of(trainer)
-    with pytest.raises(ValueError, match="nobody knows what 'explode' is; ask for one of skip, save, rollback"):
+    with pytest.raises(ValueError, match="nobody knows what 'explode' is; ask for one of skip, tell, save, rollback"):
         consensus.ask("explode", "why not")
     consensus.poll(lambda engine: ("save", "to be safe"))
     with pytest.raises(

@@ -406,18 +406,23 @@ def test_groups_keep_the_ratio_of_their_rates():
     assert [group["lr"] for group in optimizer.param_groups] == [0.001, 0.01, 0.0]
     finder.apply(5.0)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 5.0, 0.0])
+    optimizer.param_groups[0]["lr"] = 10.0
+    finder.apply(1.0)  # in the ratio that they have now
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1.0, 0.5, 0.0])
 
 
 def test_a_rate_that_is_a_tensor_stays_the_same_tensor():
-    parameter, rate = nn.Parameter(torch.ones(1)), torch.tensor(0.5)
-    optimizer = torch.optim.Adam([parameter], lr=rate, foreach=False)
-    with LearningRateFinder(nn.ParameterList([parameter]), optimizer, steps=6) as finder:
+    parameters, rate = [nn.Parameter(torch.ones(1)) for _ in range(2)], torch.tensor(0.5)
+    groups = [{"params": [parameters[0]], "lr": torch.tensor(0.25)}, {"params": [parameters[1]]}]
+    optimizer = torch.optim.Adam(groups, lr=rate, foreach=False)
+    with LearningRateFinder(nn.ParameterList(parameters), optimizer, steps=6) as finder:
         seen = []
         for _ in finder.rates():
-            seen.append(float(optimizer.param_groups[0]["lr"]))
+            seen.append([float(group["lr"]) for group in optimizer.param_groups])
             finder.record(1.0)
-    assert seen == pytest.approx(finder.curve.rates)
-    assert optimizer.param_groups[0]["lr"] is rate
+    assert [highest for _, highest in seen] == pytest.approx(finder.curve.rates)
+    assert [lower for lower, _ in seen] == pytest.approx([rate / 2 for rate in finder.curve.rates])
+    assert optimizer.param_groups[1]["lr"] is rate
     assert float(rate) == 0.5
 
 

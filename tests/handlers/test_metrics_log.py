@@ -524,6 +524,8 @@ def test_two_processes_write_the_mean_over_all_samples_and_the_first_ones_other_
             def step(engine, batch):
                 engine.state.gradient_norm = 7.0 + rank
                 i = engine.state.iteration - 1
+                if rank == 0:
+                    log.write({"iteration": i + 1, "alone": 1.0})
                 return StepOutput(torch.tensor(losses[i]), {"a": torch.tensor(losses[i] * 2)}, samples[i])
 
             rows = []
@@ -545,4 +547,6 @@ def test_two_processes_write_the_mean_over_all_samples_and_the_first_ones_other_
     assert column(rows, "train/loss/a") == [4.0, 6.0, 8.0]
     assert column(rows, "train/gradient_norm") == [7.0, 7.0, 7.0]
     assert column(rows, "own") == [1.0, 1.0, 1.0]
+    assert [row["iteration"] for row in rows if "alone" in row] == [1, 2, 3]
+    assert [row["iteration"] for row in rows] == [1, 1, 2, 2, 3, 3, 3]
     assert column(rows, "train/epoch_avg_loss") == [pytest.approx((1.0 * 3 + 2.0 + 4.0 + 5.0 + 4.0) / 7)]
