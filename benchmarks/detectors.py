@@ -1,8 +1,9 @@
 """How good the doctor's detectors are: faults put into real healthy curves, beside the rules that people use.
 
 The very classes run, value by value; what a fault meets is the state that the healthy values before it have left.
-Intervals are 95 % of bootstraps over runs. Settings were chosen on one part of the curves and are judged on the other
-(`curves.Segment.for_tuning`); how healthy is decided stands in `curves`, and what the faults are in `fault_injection`.
+Intervals are 95 % of bootstraps over runs (the rule of three for 0 and 100 %). Settings were chosen on the curves of
+some optimizers and are judged on those of others (`curves.Segment.for_tuning`); how healthy is decided stands in
+`curves`, and what the faults are in `fault_injection`. It takes three to four minutes on one core.
 
     python benchmarks/detectors.py [--curves FOLDER] [--parts losses gradients beginnings rates] [--places 2]
 
@@ -17,7 +18,6 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from curves import CURVES, Segment, read
 from fault_injection import AFTER, FAULTS, LATER, places
+from scoring import SLOW, SPIKE, Answers, Part, header, told
 from usual_rules import ExponentialZ, MadScore, Patience, RollingZ
 
 from ignition.stability import GradientExplosion, GradientVanishing, LearningRateTooHigh, LossSpike, SlowDivergence
 
-SPIKE, SLOW = "spike of 20 σ", "slow divergence, σ (exp(t/30) - 1)"
 BOTH = "**both together**"
-RESAMPLES = 2000
 
 
 class PlainSpike(LossSpike):
@@ -60,19 +59,6 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "exponential z 6": lambda: ExponentialZ(6.0),
     "patience of 10 means of 10 (plateau rule)": Patience,
 }
-
-
-@dataclass(eq=False)
-class Answers:
-    """What one detector said: false alarms [segments], and for each fault and segment the delays [places] in values."""
-
-    alarms: np.ndarray
-    delays: dict[str, list[np.ndarray]]
-
-    def __or__(self, other: Answers) -> Answers:
-        """Of both detectors together."""
-        delays = {name: list(map(np.minimum, self.delays[name], other.delays[name])) for name in self.delays}
-        return Answers(self.alarms + other.alarms, delays)
 
 
 def ask(make: Callable[[], Any], segments: Sequence[Segment], count: int) -> Answers:
@@ -109,50 +95,6 @@ def _delay(detector: Any, step: list, values: list, later: int) -> float:
         if detector.update(iteration, value) and time_after >= later:
             return time_after - later
     return math.inf
-
-
-class Part:
-    """Some of the segments, drawn again and again by their runs."""
-
-    def __init__(self, segments: Sequence[Segment], chosen: Sequence[bool]):
-        self.chosen = np.flatnonzero(chosen)
-        self.points = np.array([len(segments[i].loss) for i in self.chosen])
-        runs: dict[str, int] = {}
-        self._run = np.array([runs.setdefault(segments[i].run, len(runs)) for i in self.chosen])
-        self.runs = len(runs)
-        random = np.random.default_rng(0)
-        self._weights = random.multinomial(self.runs, np.full(self.runs, 1 / self.runs), size=RESAMPLES)
-
-    def _share(self, above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
-        """The sum of one over the sum of the other, of each segment, and its interval."""
-        over, under = (np.bincount(self._run, weights=x, minlength=self.runs) for x in (above, below))
-        drawn = (self._weights @ over) / np.maximum(self._weights @ under, 1e-9)
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        return over.sum() / max(under.sum(), 1e-9), low, high
-
-    def false_alarms(self, answers: Answers) -> tuple[float, float, float]:
-        return self._share(1000 * answers.alarms[self.chosen], self.points)
-
-    def flagged(self, answers: Answers) -> tuple[float, float, float]:
-        return self._share(100.0 * (answers.alarms[self.chosen] > 0), np.ones(len(self.chosen)))
-
-    def recall(self, answers: Answers, fault: str, within: int) -> tuple[float, float, float]:
-        delays = [answers.delays[fault][i] for i in self.chosen]
-        return self._share(np.array([100.0 * (d < within).sum() for d in delays]), np.array([d.size for d in delays]))
-
-    def figures(self, answers: Answers) -> list[str]:
-        """Those that detectors are compared by."""
-        return [
-            told(self.false_alarms(answers), 2),
-            told(self.flagged(answers), 1),
-            told(self.recall(answers, SPIKE, 25), 1),
-            told(self.recall(answers, SLOW, 60), 1),
-        ]
-
-    def delay(self, answers: Answers, fault: str) -> str:
-        delays = np.concatenate([answers.delays[fault][i] for i in self.chosen])
-        middle = np.median(delays) if len(delays) else math.inf
-        return f"{middle:.0f}" if math.isfinite(middle) else "–"
 
 
 def losses(segments: Sequence[Segment], count: int) -> None:
@@ -265,16 +207,6 @@ def beginnings(segments: Sequence[Segment]) -> None:
     header("runs | flagged by LearningRateTooHigh")
     print(f"| {sum(ended)} that ended well | {sum(f for f, e in zip(flagged, ended) if e)} |")
     print(f"| {len(first) - sum(ended)} others | {sum(f for f, e in zip(flagged, ended) if not e)} |")
-
-
-def header(columns: str) -> None:
-    """The head of a table."""
-    print(f"| {columns} |\n|{'---|' * (columns.count(' | ') + 1)}")
-
-
-def told(share: tuple[float, float, float], digits: int) -> str:
-    """A figure and its interval."""
-    return f"{share[0]:.{digits}f} ({share[1]:.{digits}f} to {share[2]:.{digits}f})"
 
 
 def main() -> None:

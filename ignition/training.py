@@ -17,11 +17,13 @@ from ignition.data import BadSample
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
 from ignition.events import Diverged, Stop, go_on, stop
+from ignition.handlers.consensus import Consensus
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
 from ignition.handlers.non_finite import NonFiniteSteps
 from ignition.handlers.pictures import Pictures
 from ignition.handlers.random_state import RandomState
+from ignition.handlers.recovery import Return
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
@@ -122,7 +124,15 @@ class Training:
         )
 
         self.reporting = Reporting(config, run, self.trainer)
+        kept = {"model": self.model, "optimizer": self.optimizer, "precision": self.precision}
+        kept |= {"ema": self.ema} if self.ema is not None else {}
+        self.recovery = assembly.recovery_of(config, kept, self.learning_rate, self._after_return)
+        self.stability = assembly.stability_of(
+            config, self.learning_rate, self.recovery, tell=run.write_incident, samples=self._samples
+        )
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        if self.stability is not None:
+            self.log.writers.append(self.stability)
         self.before_and_after = BeforeAndAfter(
             config,
             self.splits,
@@ -161,6 +171,10 @@ class Training:
         # rows first, so that no decision is ahead of the log
         self.log.attach(trainer, self.optimizer)
         Throughput(self.log.write, every=config.logging.every).attach(trainer)
+        if self.stability is not None:
+            self.stability.attach(trainer)
+        if self.recovery is not None:
+            self.recovery.attach(trainer)
 
         # evaluate: measure, log, then what acts on the metrics: schedule, stop, save
         measure, draw = optional(self.recipe, "signals"), optional(self.recipe, "pictures")
@@ -204,7 +218,10 @@ class Training:
             "evaluation": self.evaluation,
             "random": RandomState(),
         }
-        asked = {"plateau": self.plateau, "early_stop": self.early_stop, "ema": self.ema, **self.time_limits}
+        asked: dict[str, Any] = {"plateau": self.plateau, "early_stop": self.early_stop, "ema": self.ema}
+        asked["stability"] = self.stability  # behind the log, which hands it what is pending
+        asked["recovery"] = self.recovery
+        asked |= self.time_limits
         return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
 
     # -------------------------------------------------------------------------------------------------- running
@@ -354,6 +371,17 @@ class Training:
         self.checkpoint.wait()
 
     # -------------------------------------------------------------------------------------------------- details
+
+    def _after_return(self, engine: Engine, done: Return) -> None:
+        """The run has earlier weights again: nobody is to go on from those between, nor to compare with them."""
+        if self.stability is not None:
+            self.stability.doctor.reset()
+        Consensus.of(engine).ask("save", "the run has earlier weights again")
+
+    def _samples(self, iteration: int) -> list[int]:
+        """Which samples the batch of an iteration consists of, over all processes."""
+        epoch, batch = divmod(iteration - 1, len(self.data.loader))
+        return self.data.sampler.indices(epoch, batch)
 
     def _seek(self, engine: Engine) -> None:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""

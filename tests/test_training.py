@@ -60,6 +60,7 @@ class Recipe:
         signal_in: str = ""
         roll_back_at: int = 0
         roll_backs: int = 1
+        corrupt_at: int = 0
 
     def __init__(self, settings, data):
         self.settings, self.data = settings, data
@@ -98,6 +99,13 @@ class Recipe:
         return zero
 
     def handlers(self, training):
+        if self.settings.corrupt_at:
+            @training.trainer.on(Events.ITERATION_STARTED(once=self.settings.corrupt_at))
+            @torch.no_grad()
+            def corrupt(engine):
+                for parameter in training.model.parameters():
+                    parameter.mul_(20.0)
+
         if self.settings.roll_back_at:
             left = [self.settings.roll_backs]
 
@@ -415,3 +423,49 @@ def test_a_run_goes_on_with_the_optimizer_s_settings_that_it_is_given(recipe):
     assert rates == [0.01] * 6 + [0.002] * 6
     groups = torch.load("run/checkpoints/last.pt", weights_only=True)["optimizer"]["param_groups"]
     assert {group["weight_decay"] for group in groups} == {0.0}
+
+
+def incidents(run):
+    return [json.loads(line) for line in (Path(run) / "incidents.jsonl").read_text().splitlines()]
+
+
+def test_what_goes_wrong_is_told_in_the_run_folder(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "recipe.explode_at=7", "stability.max_skips=99"]
+    assert main([*words, "--output", "bad"]) == 0
+    (found,) = incidents("bad")
+    assert (found["name"], found["subject"], found["first"]) == ("non_finite", "square", 7)
+    assert found["severity"] == "critical"
+    assert found["advice"]
+
+
+def test_a_finding_leads_to_what_the_config_says(recipe, capsys):
+    words = [str(recipe), *COMMON, "trainer.epochs=9", "recipe.explode_at=7", "stability.max_skips=99"]
+    assert main([*words, "stability.on={non_finite: stop}", "--output", "bad"]) == 0
+    assert status("bad")["status"] == "stopped"
+    assert status("bad")["reason"].startswith("loss term 'square' is nan at iteration 7")
+    assert incidents("bad")[0]["done"] == "the run ends"
+
+
+def test_watching_changes_no_bit(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=3"]
+    assert main([*words, "--output", "watched"]) == 0
+    assert main([*words, "stability.watch=false", "--output", "alone"]) == 0
+    assert same_weights(weights("watched"), weights("alone"))
+    assert not Path("watched/incidents.jsonl").exists() or incidents("watched") == []
+
+
+def test_a_run_whose_weights_went_wrong_goes_on_from_before_and_ends_as_the_clean_one(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=40"]
+    wrong = ["recipe.corrupt_at=150", "stability.snapshot_every=20"]
+    assert main([*words, "--output", "clean"]) == 0
+    assert main([*words, *wrong, "--output", "left_alone"]) == 0
+    assert main([*words, *wrong, "stability.on={slow_divergence: rollback}", "--output", "helped"]) == 0
+    (found,) = [row for row in incidents("helped") if row["name"] == "slow_divergence"]
+    assert 145 <= found["first"] <= 160 and found["iteration"] <= 190
+    assert found["done"] == "back to earlier weights"
+    clean, alone, helped = (
+        [row["val/mae"] for row in rows(run) if "val/mae" in row][-1] for run in ("clean", "left_alone", "helped")
+    )
+    assert helped < 1.1 * clean < alone
+    iterations = [row["iteration"] for row in rows("helped") if "train/batch_loss" in row]
+    assert iterations == list(range(1, 241))  # nothing is taken out of the log

@@ -1,6 +1,13 @@
 """From a recipe and a config to parts: data, model, optimizer, schedule, and what acts on a run."""
 
-from ignition.assembly.control import checkpoint_of, early_stop_of, plateau_of, time_limits_of
+from ignition.assembly.control import (
+    checkpoint_of,
+    early_stop_of,
+    plateau_of,
+    recovery_of,
+    stability_of,
+    time_limits_of,
+)
 from ignition.assembly.datasets import TrainingData, build_splits, evaluation_loader, training_data
 from ignition.assembly.network import build_model, choose_device, chosen_weights, load_weights, over_processes
 from ignition.assembly.optimization import average_of, clipping_of, loss_weights, optimizer_of
@@ -24,6 +31,8 @@ __all__ = [
     "optimizer_of",
     "over_processes",
     "plateau_of",
+    "recovery_of",
+    "stability_of",
     "time_limits_of",
     "training_data",
 ]

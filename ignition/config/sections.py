@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from ignition.config.node import Path
 from ignition.config.section import BelongsTo, Section
 from ignition.config.value_schedule import ValueSchedule
 from ignition.config.writing import to_yaml
+from ignition.stability import NAMES
 
 
 class Source(Section):
@@ -151,10 +153,36 @@ class Checkpoints(Section):
 
 
 class Stability(Section):
-    """What a step with a loss or gradient that is not finite leads to."""
+    """What is looked for in a run that goes wrong, and what it leads to."""
 
-    policy: Literal["skip", "stop"] = Field(default="skip", description="leave the step out, or stop at once")
+    policy: Literal["skip", "stop"] = Field(
+        default="skip",
+        description="what a step with a loss or gradient that is not finite leads to: it is left out, or the run stops",
+    )
     max_skips: int = Field(default=10, ge=0, description="steps left out in a row before the run counts as diverged")
+    watch: bool = Field(
+        default=True, description="look for trouble in losses and gradients, and tell it in `incidents.jsonl`"
+    )
+    on: dict[str, Literal["cut_rate", "rollback", "stop"]] = Field(
+        default_factory=dict,
+        description="what a finding leads to, by its name, besides being told: cut the learning rate, go on with "
+        "earlier weights and a cut rate, or stop",
+    )
+    snapshot_every: int = Field(
+        default=100, ge=1, description="steps between the snapshots in memory that a rollback goes back to"
+    )
+    cut: float = Field(default=0.5, gt=0, le=1, description="what a cut multiplies the learning rate by")
+    attempts: int = Field(default=3, ge=1, description="rollbacks after which the run counts as diverged")
+
+    @field_validator("on")
+    @classmethod
+    def _are_findings(cls, on: dict[str, str]) -> dict[str, str]:
+        for name in on:
+            if name not in NAMES:
+                near = difflib.get_close_matches(name, NAMES, 1)
+                hint = f". Did you mean '{near[0]}'?" if near else ""
+                raise ValueError(f"nothing is found by the name of '{name}'{hint}")
+        return on
 
 
 class WandB(Section):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ignition.handlers.plateau import Plateau
     from ignition.handlers.progress import Progress
     from ignition.handlers.random_state import RandomState
+    from ignition.handlers.recovery import Recovery
     from ignition.handlers.schedules import (
         Constant,
         Cosine,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         simulate,
     )
     from ignition.handlers.signals import Signals
+    from ignition.handlers.stability import Stability
     from ignition.handlers.tensorboard import TensorBoard
     from ignition.handlers.throughput import Throughput
     from ignition.handlers.time_limit import TimeLimit
@@ -70,7 +72,9 @@ _MODULES = {
     "Polynomial": "schedules",
     "Progress": "progress",
     "RandomState": "random_state",
+    "Recovery": "recovery",
     "Signals": "signals",
+    "Stability": "stability",
     "Steps": "schedules",
     "TensorBoard": "tensorboard",
     "Throughput": "throughput",
@@ -111,7 +115,9 @@ __all__ = [
     "Polynomial",
     "Progress",
     "RandomState",
+    "Recovery",
     "Signals",
+    "Stability",
     "Steps",
     "TensorBoard",
     "Throughput",

@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from ignition import distributed
 from ignition.events import StabilityEvents, register_stability_events
 from ignition.handlers.consensus import Consensus
-from ignition.stability import Doctor, Finding
+from ignition.stability import NAMES, Doctor, Finding
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,9 @@ class Stability:
     ):
         self.doctor = doctor or Doctor()
         self.policy, self.actions, self.tell = dict(policy or {}), dict(actions or {}), tell
-        known = {event.value for event in StabilityEvents}
         for finding, action in self.policy.items():
-            if finding not in known:
-                raise ValueError(f"policy names {finding!r}; there are: {', '.join(sorted(known))}")
+            if finding not in NAMES:
+                raise ValueError(f"policy names {finding!r}; there are: {', '.join(NAMES)}")
             if action not in self.actions:
                 raise ValueError(f"policy says {action!r} for {finding}; actions: {', '.join(self.actions) or 'none'}")
         self.findings = 0

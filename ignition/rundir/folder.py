@@ -269,9 +269,10 @@ class RunFolder:
         return self.metrics.read()
 
     def rewind_metrics(self, iteration: int) -> None:
-        """Take away the rows of later iterations than this: a resumed run writes them again."""
+        """Take away the rows and incidents of later iterations than this: a resumed run writes them again."""
         try:
             self.metrics.rewind(iteration)
+            self.incidents.rewind(iteration)
         except OSError as error:
             raise _cannot("rewind", self.metrics.path, error) from error
 

@@ -3,7 +3,7 @@
 from ignition.stability.advice import RunSettings
 from ignition.stability.data_wait import DataWait
 from ignition.stability.doctor import Doctor
-from ignition.stability.finding import Advice, Finding
+from ignition.stability.finding import NAMES, Advice, Finding
 from ignition.stability.gradient_norm import GradientExplosion, GradientVanishing
 from ignition.stability.learning_rate import LearningRateTooHigh, LearningRateTooLow
 from ignition.stability.loss_spike import LossSpike
@@ -13,6 +13,7 @@ from ignition.stability.slow_divergence import SlowDivergence
 from ignition.stability.update_ratio import UpdateRatio
 
 __all__ = [
+    "NAMES",
     "Advice",
     "DataWait",
     "Doctor",

@@ -18,6 +18,10 @@ class GradientExplosion:
     half of all healthy runs. Where such norms are usual, it takes one twice as large as the fourth largest of the last
     1000, at most 50 times the median (`RecentOutliers`).
 
+    Measured (`benchmarks/detectors.py`, 587 healthy segments of real runs): 0.14 false alarms in 1000 values, 9.5 % of
+    segments flagged, a third of them with a finding in the loss as well; finds 56 % of norms that are 10 times as large as they
+    would have been, 98 % of 20 times and 100 % of 100 times.
+
     Args:
         times: how many times the median.
         window: norms that the median is of.
@@ -65,6 +69,7 @@ class GradientExplosion:
             iteration,
             iteration,
             evidence={"norm": norm, "median": median, "ratio": ratio},
+            confidence=0.88,  # with one norm 30 times as large in 1000 values
             advice=given(
                 clip(self.settings, typical=median),
                 change_rate(self.settings, 0.5, "large gradients come of weights that have been moved too far"),
@@ -88,6 +93,10 @@ class GradientVanishing:
 
     The median of ``window`` norms is less than ``share`` of the highest such median, or all of them are 0. A loss that
     has itself fallen below a tenth of where it began explains small gradients, and nothing is found then.
+
+    Measured: silent in all of 587 healthy segments of real runs; norms that fade to a hundred-thousandth within 115
+    steps are found in all cases. A hundredth would be too soon: in 265 runs that were logged from the first step on
+    and ended well, medians of 32 norms fell to 0.0034 of the highest.
 
     Args:
         share: of the highest median of norms, less than which is vanished.
@@ -145,6 +154,7 @@ class GradientVanishing:
             iteration,
             iteration,
             evidence={"median": median, "highest": self._highest, "ratio": ratio},
+            confidence=0.99,
             advice=given(
                 Advice(
                     "",

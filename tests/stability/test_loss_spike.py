@@ -3,6 +3,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +131,16 @@ def test_on_a_real_run_it_finds_the_batch_of_odd_data():
     places = [step for step, loss in zip(steps, losses) if spike.update(step, loss)]
     assert 919 in places  # the same batch in nearly all runs of this benchmark
     assert len(places) <= 3  # of 5100
+
+
+def test_of_a_hundred_noisy_losses_nearly_all_spikes_are_found_and_few_that_are_not_there():
+    random = np.random.default_rng(0)
+    level = 1.0 + 2.0 * np.exp(-np.arange(600) / 200)
+    false, missed = 0, 0
+    for _ in range(100):
+        broken = level + 0.05 * random.standard_normal(600)
+        broken[500] += 20 * 0.05
+        places = found(LossSpike(), broken.tolist())
+        missed += 500 not in places
+        false += len(set(places) - {500})
+    assert (false, missed) == (0, 0)

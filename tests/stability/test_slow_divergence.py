@@ -3,6 +3,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,3 +119,16 @@ def test_on_a_real_run_it_is_silent_and_finds_what_is_put_into_it():
     places = found(SlowDivergence(), broken)
     assert len(places) == 1
     assert 3020 < places[0] < 3060
+
+
+def test_of_a_hundred_noisy_losses_nearly_all_faults_are_found_and_none_that_are_not_there():
+    random = np.random.default_rng(0)
+    level = 1.0 + 2.0 * np.exp(-np.arange(600) / 200)
+    false, late = 0, 0
+    for _ in range(100):
+        healthy = level + 0.05 * random.standard_normal(600)
+        false += len(found(SlowDivergence(), healthy.tolist()))
+        broken = healthy + 0.05 * np.expm1(np.maximum(np.arange(600) - 500, 0) / 30)
+        places = found(SlowDivergence(), broken[:560].tolist())
+        late += not places
+    assert (false, late) == (0, 0)

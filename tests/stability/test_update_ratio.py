@@ -21,7 +21,7 @@ def test_a_step_that_is_too_large_is_told_after_five_measurements_and_once():
     assert finding.message == "a step changes head by 0.5 of its norm (most: 0.2), and 1 more"
     assert (finding.subject, finding.last) == ("head", 200)
     assert finding.evidence["parameters"] == ["head", "stem"]
-    assert finding.advice[0].override == "optimizer.lr=1e-3"
+    assert finding.advice[0].override == "optimizer.lr=0.001"
 
 
 def test_one_that_hardly_learns_beside_the_others_is_told():

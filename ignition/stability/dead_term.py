@@ -1,0 +1,131 @@
+"""Finds a part of what is to be predicted that is not learned at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ignition.stability.advice import written
+from ignition.stability.finding import Advice, Finding
+
+
+class DeadTerm:
+    """Finds a term that a trivial predictor does as well: ``R2 = 1 - error / trivial`` below ``least``, five in a row.
+
+    ``error`` is the term's error on validation data, and ``trivial`` that of the best constant, which is the variance
+    of the targets where errors are squared; 1 for targets of unit variance. The sum of all terms falls nicely while one
+    of them stands still: that costs whole runs before anybody looks. It has ended when R2 is twice ``least``.
+
+    Args:
+        least: R2.
+        evaluations: how many in a row.
+
+    >>> dead = DeadTerm()
+    >>> errors = [{"xy": 0.4 - 0.02 * i, "rotation": 1.002 - 0.0004 * i} for i in range(5)]
+    >>> trivial, weights = {"xy": 1.0, "rotation": 1.0}, {"rotation": 1.0}
+    >>> found = [dead.update(i, error, trivial, weights) for i, error in enumerate(errors)]
+    >>> found[-1][0].message, found[-1][0].advice[0].override
+    ("'rotation' is not learned: its error of 1 is that of a constant (R2 -0.0004, 5 evaluations)", 'loss.rotation=3.0')
+    """
+
+    FACTOR = 3.0  # what the weight is multiplied by in the advice, as dividing terms by 1 to 3 channels does
+
+    def __init__(self, least: float = 0.02, *, evaluations: int = 5):
+        if not least < 1:
+            raise ValueError(f"least is {least}; it is an R2 and must be a number below 1")
+        if evaluations < 1:
+            raise ValueError(f"evaluations is {evaluations}; it must be at least 1")
+        self.least, self.evaluations = least, evaluations
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: a known change, such as another weight, gives terms another chance."""
+        self._last = -1
+        self._in_row: dict[str, int] = {}
+        self._began: dict[str, int] = {}
+        self._dead: list[str] = []
+
+    @property
+    def active(self) -> bool:
+        """Whether some term is dead."""
+        return bool(self._dead)
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Those that are, in the order in which they were found."""
+        return tuple(self._dead)
+
+    def update(
+        self,
+        iteration: int,
+        errors: Mapping[str, float],
+        trivial: Mapping[str, float],
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Finding]:
+        """Look at an evaluation.
+
+        Args:
+            errors: by term. One that is not finite does not count.
+            trivial: the error of a trivial predictor by term; terms that have none, or one of 0, are not judged.
+            weights: of the terms in the loss, if they are known; terms of weight 0 are meant to be dead.
+        """
+        if iteration <= self._last:
+            return []
+        self._last = iteration
+        findings = []
+        for name, error in errors.items():
+            known = trivial.get(name, 0.0)
+            if not math.isfinite(error) or not math.isfinite(known) or known <= 0:
+                continue
+            weight = None if weights is None else weights.get(name)
+            r2 = 1 - error / known
+            if r2 >= self.least or weight == 0:
+                self._in_row[name] = 0
+                if (r2 >= 2 * self.least or weight == 0) and name in self._dead:
+                    self._dead.remove(name)
+                continue
+            if self._in_row.get(name, 0) == 0:
+                self._began[name] = iteration
+            self._in_row[name] = self._in_row.get(name, 0) + 1
+            if self._in_row[name] >= self.evaluations and name not in self._dead:
+                self._dead.append(name)
+                findings.append(self._finding(iteration, name, error, known, weight))
+        return findings
+
+    def _finding(self, iteration: int, name: str, error: float, trivial: float, weight: float | None) -> Finding:
+        r2, count = 1 - error / trivial, self._in_row[name]
+        why = "divide each term by its number of channels, or raise this one: a sum cares for its largest terms alone"
+        new = f"loss.{name}={written(self.FACTOR * weight)}" if weight else ""
+        return Finding(
+            "dead_term",
+            "warning",
+            f"'{name}' is not learned: its error of {error:.4g} is that of a constant "
+            f"(R2 {r2:.2g}, {count} evaluations)",
+            self._began[name],
+            iteration,
+            subject=name,
+            evidence={"error": error, "trivial": trivial, "r2": r2, "evaluations": count},
+            advice=(
+                Advice(new, why),
+                Advice(
+                    "",
+                    f"see whether '{name}' can be predicted from the input at all: an angle that wraps around, for "
+                    "instance, cannot by a squared error; its sine and cosine can",
+                ),
+            ),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """For how long each term has been near a constant, and which are dead."""
+        return {
+            "last": self._last,
+            "in_row": dict(self._in_row),
+            "began": dict(self._began),
+            "dead": list(self._dead),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._last, self._in_row = state["last"], dict(state["in_row"])
+        self._began, self._dead = dict(state["began"]), list(state["dead"])
