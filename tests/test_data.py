@@ -234,6 +234,15 @@ def test_two_blames_put_a_sample_in_quarantine_from_the_next_pass_on():
     assert [sampler.indices(epoch, 0) for epoch in (0, 1)] == [[0, 1], [0, mix(0, 1, 1, 0) % 6]]
 
 
+def test_a_pass_that_goes_on_in_its_middle_is_left_as_it_was_begun():
+    sampler = BatchSampler(6, 2, blames=1)
+    sampler.seek(epoch=2)
+    sampler.blame([0])
+    sampler.seek(epoch=2, batch=1)
+    sampler.blame([1])
+    assert sampler.quarantine == {0: 2, 1: 3}
+
+
 def test_a_replacement_that_falls_into_quarantine_is_replaced_itself_and_nothing_else_moves():
     sampler = BatchSampler(8, 4, seed=1, blames=1)
     original = sampler.order(5).tolist()

@@ -114,7 +114,8 @@ def stability_of(
         return "back to earlier weights"
 
     actions = {"cut_rate": cut_rate, "rollback": roll_back, "stop": ask_to_stop}
-    doctor = Doctor(settings, samples=samples)
+    checkpoint = config.checkpoint
+    doctor = Doctor(settings, metric=checkpoint.metric, mode=checkpoint.mode, samples=samples)
     return Stability(doctor, policy=config.stability.on, actions=actions, tell=tell)
 
 

@@ -143,7 +143,7 @@ class Recovery:
             watch(trainer, optimizer)
         if not trainer.has_registered_events(StepEvents.STEP_COMPLETED):
             raise ValueError(f"objects has {', '.join(self.objects)} and no optimizer; its steps have to be counted")
-        trainer.add_event_handler(Events.STARTED, self._start)
+        trainer.add_event_handler(Events.STARTED, lambda engine: self.snapshot(engine.state.iteration))
         trainer.add_event_handler(StepEvents.STEP_COMPLETED, self._note_step)
         # Not when the iteration before has completed: a handler may yet call it wrong then.
         trainer.add_event_handler(Events.ITERATION_STARTED, self._between)
@@ -155,10 +155,6 @@ class Recovery:
         done = self._return(reason, engine.state.iteration, wrong_from=self._changed + 1)
         if self.after is not None:
             self.after(engine, done)
-
-    def _start(self, engine: Engine) -> None:
-        self._stepped = False
-        self.snapshot(engine.state.iteration)
 
     def _note_step(self, engine: Engine) -> None:
         self._stepped = True
@@ -190,7 +186,7 @@ class Recovery:
         of later ones go: a run that is there once more has never had them.
         """
         self._drop([one for one in self._snapshots if one.iteration >= iteration])
-        self._steps, self._changed = 0, iteration
+        self._stepped, self._steps, self._changed = False, 0, iteration
         states: Payload = {name: checkpoint_file.state_of(thing) for name, thing in self.objects.items()}
         checkpoint_file.check_plain(states)
         if distributed.agree(int(self._is_broken(states, iteration))):
@@ -291,7 +287,7 @@ def _give(thing: Any, state: Any) -> None:
         return
     now, groups = [dict(group) for group in thing.param_groups], thing.state_dict()["param_groups"]
     for group, saved in zip(groups, state["param_groups"]):  # one that was added since has nothing to go back to
-        group.update({key: value for key, value in saved.items() if key not in ("params", *SCHEDULED)})
+        group.update({key: value for key, value in saved.items() if key != "params"})
     thing.load_state_dict({**state, "param_groups": groups})
     for group, before in zip(thing.param_groups, now, strict=True):
         group.update({key: before[key] for key in SCHEDULED if key in before})  # a rate's tensor stays the same

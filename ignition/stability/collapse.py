@@ -182,12 +182,12 @@ class Collapse:
 
     def _finding(self, iteration: int, place: int, signals: Mapping[str, float]) -> Finding:
         rule, count = self.rules[place], self._in_row[place]
-        limits = [f"{name} {signals[name]:.3g} {sign} {limit:g}" for name, (sign, limit) in rule.limits.items()]
+        passed = [f"{name} {signals[name]:.3g} {sign} {limit:g}" for name, (sign, limit) in rule.limits.items()]
         smaller = change_rate(self.settings, 0.5, "a step that was too large may have led there")
         return Finding(
             "collapse",
             "warning",
-            f"{rule.name}: {rule.meaning} ({', '.join(limits)}, {count} evaluations)",
+            f"{rule.name}: {rule.meaning} ({', '.join(passed)}, {count} evaluations)",
             self._began[place],
             iteration,
             subject=rule.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ignition.stability.advice import RunSettings
 from ignition.stability.data_wait import DataWait
@@ -13,7 +13,11 @@ from ignition.stability.gradient_norm import GradientExplosion, GradientVanishin
 from ignition.stability.learning_rate import LearningRateTooHigh, LearningRateTooLow
 from ignition.stability.loss_spike import LossSpike
 from ignition.stability.non_finite import NonFinite
+from ignition.stability.overfitting import Overfitting
+from ignition.stability.plateau import Plateau
+from ignition.stability.slow_convergence import SlowConvergence
 from ignition.stability.slow_divergence import SlowDivergence
+from ignition.stability.unstable_validation import UnstableValidation
 
 Row = Mapping[str, Any]
 
@@ -39,6 +43,8 @@ class Doctor:
 
     Args:
         settings: those of the run, for the advice.
+        metric: of an evaluation, the one that matters most.
+        mode: of ``metric``: ``min`` where lower is better, ``max`` where higher is.
         samples: gives the dataset indices of the batch of an iteration, if somebody knows them.
 
     >>> doctor = Doctor()
@@ -51,8 +57,16 @@ class Doctor:
 
     WAITS = 4  # rows about speed that a finding about it takes
 
-    def __init__(self, settings: RunSettings = RunSettings(), *, samples: Callable[[int], Sequence[int]] | None = None):
-        self.settings, self.samples = settings, samples
+    def __init__(
+        self,
+        settings: RunSettings = RunSettings(),
+        *,
+        metric: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+        samples: Callable[[int], Sequence[int]] | None = None,
+    ):
+        self.settings, self.metric, self.samples = settings, metric, samples
+        target_mode = mode if metric != "val/loss" else None
         self.detectors: dict[str, Detector] = {
             "non_finite": NonFinite(settings=settings),
             "loss_spike": LossSpike(settings=settings),
@@ -62,8 +76,13 @@ class Doctor:
             "learning_rate_too_high": LearningRateTooHigh(settings=settings),
             "learning_rate_too_low": LearningRateTooLow(settings=settings),
             "data_wait": DataWait(window=self.WAITS, settings=settings),
+            "overfitting": Overfitting(target_mode=target_mode, settings=settings),
+            "unstable_validation": UnstableValidation(settings=settings),
+            "plateau": Plateau(mode=mode, metric=metric, settings=settings),
+            "slow_convergence": SlowConvergence(settings=settings),
         }
-        self._highest_rate = 0.0
+        self._rate = self._highest_rate = 0.0
+        self._training: float | None = None  # loss of the last epoch
         self._told: list[str] = []  # detectors that have found something which has not ended
 
     def read(self, row: Row) -> list[Finding]:
@@ -75,6 +94,10 @@ class Doctor:
             found += self._step(iteration, numbers)
         if "train/data_wait_share" in numbers:
             found.append(self._speed(iteration, numbers))
+        if "train/epoch_avg_loss" in numbers:
+            found.append(self._epoch(iteration, numbers))
+        if "val/loss" in numbers or self.metric in numbers:
+            found += self._evaluation(iteration, numbers)
         findings = [finding for finding in found if finding is not None]
         return findings + self._recovered(iteration)
 
@@ -84,9 +107,9 @@ class Doctor:
         terms = {name.removeprefix("train/loss/"): value for name, value in numbers.items() if "train/loss/" in name}
         broken = not all(map(math.isfinite, (loss, *terms.values(), norm or 0.0)))
         samples = self.samples(iteration) if broken and self.samples is not None else ()
-        rate = numbers.get("train/learning_rate", 0.0)
-        self._highest_rate = max(self._highest_rate, rate)
-        share = rate / self._highest_rate if self._highest_rate else 1.0
+        self._rate = numbers.get("train/learning_rate", self._rate)
+        self._highest_rate = max(self._highest_rate, self._rate)
+        share = self._rate_share
         found = [
             detectors["non_finite"].update(
                 iteration,
@@ -111,6 +134,29 @@ class Doctor:
         share = numbers["train/data_wait_share"]
         return detectors["data_wait"].update(iteration, share * seconds, (1 - share) * seconds)
 
+    @property
+    def _rate_share(self) -> float:
+        """The learning rate as a share of the highest so far."""
+        return self._rate / self._highest_rate if self._highest_rate else 1.0
+
+    def _epoch(self, iteration: int, numbers: dict[str, float]) -> Finding | None:
+        detectors: Any = self.detectors
+        self._training = numbers["train/epoch_avg_loss"]
+        return detectors["slow_convergence"].update(iteration, self._training, rate_share=self._rate_share)
+
+    def _evaluation(self, iteration: int, numbers: dict[str, float]) -> list[Finding | None]:
+        detectors: Any = self.detectors
+        loss, score = numbers.get("val/loss"), numbers.get(self.metric)
+        found: list[Finding | None] = []
+        if loss is not None:
+            found.append(detectors["unstable_validation"].update(iteration, loss))
+        if loss is not None and self._training is not None:
+            target = score if self.metric != "val/loss" else None
+            found.append(detectors["overfitting"].update(iteration, self._training, loss, target))
+        if score is not None:
+            found.append(detectors["plateau"].update(iteration, score, rate_share=self._rate_share))
+        return found
+
     def _recovered(self, iteration: int) -> list[Finding]:
         active = [name for name, detector in self.detectors.items() if detector.active]
         ended = [name for name in self._told if name not in active]
@@ -128,14 +174,16 @@ class Doctor:
     def state_dict(self) -> dict[str, Any]:
         """What each detector remembers; plain values."""
         states = {name: detector.state_dict() for name, detector in self.detectors.items()}
-        return {"detectors": states, "highest_rate": self._highest_rate, "told": list(self._told)}
+        own = {"rate": self._rate, "highest_rate": self._highest_rate, "training": self._training}
+        return {"detectors": states, "told": list(self._told), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a run was left. A detector that is new begins anew."""
         for name, saved in state["detectors"].items():
             if name in self.detectors:
                 self.detectors[name].load_state_dict(saved)
-        self._highest_rate, self._told = state["highest_rate"], list(state["told"])
+        self._rate, self._highest_rate = state["rate"], state["highest_rate"]
+        self._training, self._told = state["training"], list(state["told"])
 
 
 def _number(value: Any) -> float | None:

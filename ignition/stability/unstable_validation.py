@@ -34,7 +34,7 @@ class UnstableValidation:
     >>> unstable = UnstableValidation()
     >>> findings = [unstable.update(i, loss) for i, loss in enumerate([0.9, 0.5, 0.43, 0.57, 0.44, 0.58])]
     >>> findings[-1].message
-    'validation loss scatters by 0.0541 in 5 evaluations, 12 % of what it has gained so far'
+    'validation loss scatters by 0.058 in 5 evaluations, 12.3 % of what it has gained so far'
     """
 
     def __init__(

@@ -85,3 +85,25 @@ def test_a_finding_and_its_row_are_the_same():
     (finding,) = Doctor().read({"iteration": 3, "train/batch_loss": NAN})
     assert Finding.of(json.loads(json.dumps({**finding.row(), "done": "nothing"}))).row() == finding.row()
     assert set(Doctor().detectors) | {"recovered"} <= set(NAMES)
+
+
+def epochs(training, validation, **more):
+    for epoch, (train, val) in enumerate(zip(training, validation, strict=True), start=1):
+        yield {"iteration": 10 * epoch, "epoch": epoch, "train/learning_rate": 0.1, "train/epoch_avg_loss": train}
+        yield {"iteration": 10 * epoch, "epoch": epoch, "val/loss": val, **more}
+
+
+def test_a_validation_loss_that_rises_while_training_falls_is_overfitting():
+    training = [2.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2, 0.16, 0.13]
+    validation = [2.0, 1.2, 1.0, 0.9, 0.95, 1.0, 1.1, 1.2, 1.3, 1.4]
+    assert "overfitting" in dict(names(Doctor(), epochs(training, validation)))
+    better = Doctor(metric="val/ap", mode="max")  # what matters most still rises
+    rows = [
+        {**row, **({"val/ap": 0.1 * row["epoch"]} if "val/loss" in row else {})} for row in epochs(training, validation)
+    ]
+    assert "overfitting" not in dict(names(better, rows))
+
+
+def test_a_run_that_learns_well_has_no_finding():
+    losses = [2.0 * 0.8**epoch + 0.1 for epoch in range(20)]
+    assert names(Doctor(), epochs(losses, [1.05 * loss for loss in losses])) == []
