@@ -11,7 +11,7 @@ help:
 	@echo "make run    train recipes/depth.py on its embedded data (ARGS='trainer.epochs=2' adds settings)"
 	@echo "make test   the test suite (ARGS='tests/handlers -x' chooses)"
 	@echo "make lint   ruff and mypy"
-	@echo "make bench  what a training step costs beside other loops"
+	@echo "make bench  what a training step costs beside other loops; how good the detectors are"
 	@echo "make docs   the reference pages: docs/config.md, and the API under build/docs"
 	@echo "make clean  remove .venv and caches"
 
@@ -53,6 +53,7 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/detectors.py
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m ignition.config.description > docs/config.md
