@@ -1,8 +1,8 @@
 """Small trainings broken on purpose beside healthy twins, to be looked at by the detectors that read evaluations.
 
 A network of two hidden layers of 64 ReLUs learns what a fixed random network says of 16 numbers: three terms of two
-outputs each, of unit variance, with noise. 2048 samples (or 32), batches of 32, 2560 steps, an evaluation before the
-first step and after every 64; SGD with momentum and Adam, each with several rates.
+outputs each, of unit variance, with noise. 2048 samples, batches of 32, 1280 steps, an evaluation before the first
+step and after every 32; SGD with momentum and Adam, each with several rates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 TERMS = ("position", "scale", "rotation")
 RATES = {"SGD": 0.02, "Adam": 1e-3}
-STEPS, EVERY, BATCH = 2560, 64, 32
+STEPS, EVERY, BATCH = 1280, 32, 32
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Fault:
     weights: dict[str, float] = field(default_factory=dict)
     noise_for: str = ""  # this term's targets are noise
     validation_samples: int = 512
+    noise: float = 0.2  # of the targets; they have unit variance without it
 
 
 FAULTS = {
     "none": Fault(rates=(0.3, 1.0, 3.0)),
     "none, 32 validation samples": Fault(rates=(0.3, 1.0, 3.0), validation_samples=32),
     "32 training samples": Fault(samples=32),
+    "32 training samples, noisy ones": Fault(samples=32, noise=1.0),
     "rate x 1/300": Fault(rates=(1 / 300,)),
     "rate x 30": Fault(rates=(30.0,)),
     "a term weighted 1/1000": Fault(weights={"rotation": 1e-3}),
@@ -86,7 +88,7 @@ def _data(teacher: nn.Module, count: int, fault: Fault, draw: torch.Generator) -
     reference = torch.randn(4096, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         usual, targets = teacher(reference), teacher(inputs)
-    targets = (targets - usual.mean(0)) / usual.std(0) + 0.2 * torch.randn(count, 6, generator=draw)
+    targets = (targets - usual.mean(0)) / usual.std(0) + fault.noise * torch.randn(count, 6, generator=draw)
     if fault.noise_for:
         place = 2 * TERMS.index(fault.noise_for)
         targets[:, place : place + 2] = torch.randn(count, 2, generator=draw)

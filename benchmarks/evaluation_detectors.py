@@ -196,7 +196,15 @@ def whole_runs(runs: Sequence[Run]) -> None:
             last = np.median([excess(run, len(run.step) - 1) for _, run in found])
             hits = [place is not None for place in places]
             row(f"{label}, {part}", len(labelled), share(hits, labelled), f"{left:.2f}", f"{then:.1f}", f"{last:.1f}")
-    table("How the runs ended of which Overfitting speaks", "runs", "overfit", "between", "diverging", "good", "best given up")
+    table(
+        "How the runs ended of which Overfitting speaks",
+        "runs",
+        "overfit",
+        "between",
+        "diverging",
+        "good",
+        "best given up",
+    )
     for part, chosen in (("judged", [run for run in runs if not run.for_tuning]), ("all", runs)):
         found = [(place, run) for run in chosen if (place := on_both(Overfitting)(run)) is not None]
         ends = [sum(run.end == how for _, run in found) for how in ("overfit", "between", "diverging", "good")]
@@ -219,7 +227,10 @@ def noise(runs: Sequence[Run]) -> None:
     chosen = [run for run in runs if not run.for_tuning]
     for percent in (0, 1, 2, 5, 10):
         random = np.random.default_rng(0)
-        noisy = [(run.end, changed(run, run.validation * np.exp(percent / 100 * random.normal(size=len(run.step))))) for run in chosen]
+        noisy = [
+            (run.end, changed(run, run.validation * np.exp(percent / 100 * random.normal(size=len(run.step)))))
+            for run in chosen
+        ]
         cells = []
         for name in names:
             parts = [[run for end, run in noisy if end == how] for how in ("overfit", "good")]
@@ -230,7 +241,14 @@ def noise(runs: Sequence[Run]) -> None:
 def changed(run: Run, validation: np.ndarray, begin: int = 0) -> Run:
     """The run with other validation losses, and from its evaluation ``begin`` on."""
     return Run(
-        run.optimizer, run.workload, run.configuration, run.step[begin:], run.training[begin:], validation[begin:], None, None
+        run.optimizer,
+        run.workload,
+        run.configuration,
+        run.step[begin:],
+        run.training[begin:],
+        validation[begin:],
+        None,
+        None,
     )
 
 
@@ -265,7 +283,9 @@ def jumps(runs: Sequence[Run]) -> None:
         hits = []
         for run in steady:
             onset, broken = len(run.step) // 2, run.validation.copy()
-            broken[onset:] += percent / 100 * (run.validation[0] - run.validation.min()) * random.normal(size=len(broken) - onset)
+            broken[onset:] += (
+                percent / 100 * (run.validation[0] - run.validation.min()) * random.normal(size=len(broken) - onset)
+            )
             detector, found = UnstableValidation(), []
             for place in range(onset + 10):
                 found.append(detector.update(int(run.step[place]), float(broken[place])) is not None)
@@ -282,31 +302,44 @@ def without_first(runs: Sequence[Run], name: str) -> None:
 
 
 def slow(runs: Sequence[Run]) -> None:
-    """Whether runs that creep stay where they are."""
+    """Good runs, of which some begin slowly."""
     chosen = [run for run in runs if not run.for_tuning and len(run.step) >= 15]
     without_first(ended(chosen, "good"), "**SlowConvergence**")
-    table("What the training loss does after SlowConvergence has spoken (judged part)", "left out", "runs", "falls by less than 10 %, %")
-    for count in (0, 1):
-        shorter = [changed(run, run.validation, count) for run in chosen]
-        found = [(place, run) for run in shorter if (place := on_training(run)) is not None]
-        stays = [bool(run.training[place:].min() > 0.9 * run.training[place]) for place, run in found]
-        row(count, len(found), share(stays, [run for _, run in found]))
 
 
 def vaes(folder: Path) -> None:
     """The runs of a variational autoencoder whose rotation was never learned, 512 latent units."""
-    table("Four autoencoders: what is found, and at which epoch", "run", "epochs", "DeadTerm", "Collapse", "other findings")
+    table(
+        "Four autoencoders: what is found, and at which epoch",
+        "run",
+        "epochs",
+        "DeadTerm",
+        "Collapse",
+        "other findings",
+    )
     for name, rows in autoencoders(folder).items():
-        dead, collapse, others = DeadTerm(), Collapse(), [Overfitting(), UnstableValidation(), Plateau(), SlowConvergence()]
+        dead, collapse, others = (
+            DeadTerm(),
+            Collapse(),
+            [Overfitting(), UnstableValidation(), Plateau(), SlowConvergence()],
+        )
         found: dict[str, list[Finding]] = {"dead": [], "collapse": [], "other": []}
         for epoch in rows:
             at, total, train = int(epoch["epoch"]), epoch["validation/recon_loss"], epoch["train/recon_loss"]
             errors = {term: epoch[f"validation/loss_{term}"] for term in RECONSTRUCTED}
             found["dead"] += dead.update(at, errors, dict.fromkeys(RECONSTRUCTED, 1.0))
             found["collapse"] += collapse.update(at, {"kl_per_dim": epoch["validation/kl_loss"] / 512})
-            said = [others[0].update(at, train, total), others[1].update(at, total), others[2].update(at, total), others[3].update(at, train)]
+            said = [
+                others[0].update(at, train, total),
+                others[1].update(at, total),
+                others[2].update(at, total),
+                others[3].update(at, train),
+            ]
             found["other"] += [finding for finding in said if finding]
-        shown = [", ".join(f"{f.subject or f.name} {f.last}" for f in findings) or "–" for findings in found.values()]
+        shown = [
+            ", ".join(f"{f.subject if kind != 'other' else f.name} {f.last}" for f in findings) or "–"
+            for kind, findings in found.items()
+        ]
         row(name, len(rows), *shown)
 
 
@@ -324,6 +357,27 @@ def twins(seeds: int = 5) -> None:
             for name in said:
                 found[name] += 1
         row(title, count, lost, *found.values())
+    table(
+        "Own small trainings with rates that are too low: SlowConvergence",
+        "rate, of the usual one", "runs", "found", "at which evaluation of 40", "last loss, times that at the usual rate",
+    )  # fmt: skip
+    usual = np.median([rows[-1]["training"] for rows in broken.runs(broken.Fault(), 3)])
+    for factor in (1 / 300, 1 / 100, 1 / 30, 1 / 10):
+        tried = list(broken.runs(broken.Fault(rates=(factor,)), 3))
+        places = [place for rows in tried if (place := creeps(rows)) is not None]
+        times = np.median([rows[-1]["training"] for rows in tried]) / usual
+        row(
+            f"1/{1 / factor:.0f}",
+            len(tried),
+            len(places),
+            f"{np.median(places):.0f}" if places else "–",
+            f"{times:.1f}",
+        )
+
+
+def creeps(rows: Sequence[dict[str, Any]]) -> int | None:
+    detector = SlowConvergence()
+    return first(detector.update(values["iteration"], values["training"]) for values in rows)
 
 
 def findings_of(rows: Sequence[dict[str, Any]]) -> list[Finding]:

@@ -128,7 +128,7 @@ class Training:
         kept |= {"ema": self.ema} if self.ema is not None else {}
         self.recovery = assembly.recovery_of(config, kept, self.learning_rate, self._after_return)
         self.stability = assembly.stability_of(
-            config, self.learning_rate, self.recovery, tell=run.write_incident, samples=self._samples
+            config, self.learning_rate, self.recovery, tell=run.write_incident, samples=self._samples, blame=self._blame
         )
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
         if self.stability is not None:
@@ -216,6 +216,7 @@ class Training:
             "guard": self.guard,
             "log": self.log,
             "evaluation": self.evaluation,
+            "sampler": self.data.sampler,
             "random": RandomState(),
         }
         asked: dict[str, Any] = {"plateau": self.plateau, "early_stop": self.early_stop, "ema": self.ema}
@@ -382,6 +383,10 @@ class Training:
         """Which samples the batch of an iteration consists of, over all processes."""
         epoch, batch = divmod(iteration - 1, len(self.data.loader))
         return self.data.sampler.indices(epoch, batch)
+
+    def _blame(self, iteration: int) -> list[int]:
+        """Count the samples of an iteration's batch as guilty; those that will be left out."""
+        return self.data.sampler.blame(self._samples(iteration))
 
     def _seek(self, engine: Engine) -> None:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""

@@ -463,6 +463,9 @@ def test_a_run_whose_weights_went_wrong_goes_on_from_before_and_ends_as_the_clea
     (found,) = [row for row in incidents("helped") if row["name"] == "slow_divergence"]
     assert 145 <= found["first"] <= 160 and found["iteration"] <= 190
     assert found["done"] == "back to earlier weights"
+    payload = torch.load("helped/checkpoints/last.pt", weights_only=True)
+    assert len(payload["recovery"]["returns"]) == 1
+    assert payload["sampler"]["blamed"] or payload["sampler"]
     clean, alone, helped = (
         [row["val/mae"] for row in rows(run) if "val/mae" in row][-1] for run in ("clean", "left_alone", "helped")
     )

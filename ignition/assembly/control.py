@@ -21,7 +21,7 @@ from ignition.stability import Doctor, Finding, RunSettings
 
 # Objects of a checkpoint that a run may gain or lose between two starts, because settings switch them on and off.
 CHANGEABLE = (
-    "plateau", "early_stop", "ema", "stability", "recovery", "time_limit", "job_limit",
+    "plateau", "early_stop", "ema", "stability", "recovery", "sampler", "time_limit", "job_limit",
     *(f"clipping_{kind}" for kind in ("none", "norm", "value", "agc", "autoclip", "zclip")),
 )  # fmt: skip
 
@@ -86,10 +86,12 @@ def stability_of(
     *,
     tell: Callable[[dict[str, Any]], object],
     samples: Callable[[int], Sequence[int]],
+    blame: Callable[[int], Sequence[int]],
 ) -> Stability | None:
     """What looks for trouble, tells it to ``tell``, and does about it what the config says; None if nothing is to.
 
-    ``samples`` gives the dataset indices of an iteration's batch.
+    ``samples`` gives the dataset indices of an iteration's batch; ``blame`` counts them as guilty, and gives those that
+    are left out from the next epoch on because they were so more than once.
     """
     if not config.stability.watch:
         return None
@@ -111,7 +113,10 @@ def stability_of(
         if recovery is not None:
             recovery.suspect(finding.first)
         Consensus.of(engine).ask("rollback", finding.message)
-        return "back to earlier weights"
+        left_out = ", ".join(map(str, blame(finding.first)))
+        return "back to earlier weights" + (
+            f"; samples {left_out} are left out from the next epoch on" * bool(left_out)
+        )
 
     actions = {"cut_rate": cut_rate, "rollback": roll_back, "stop": ask_to_stop}
     checkpoint = config.checkpoint

@@ -220,6 +220,9 @@ class Logging(Section):
     mlflow: MLflow | None = Field(default=None, description="MLflow besides; null: not")
 
 
+SNAPSHOTS = 3  # in memory, for a rollback
+
+
 def _is_recipe(value: Any) -> Any:
     if not isinstance(value, (dict, Section)):
         raise ValueError("expected a section (lines of 'key: value')")
@@ -275,4 +278,12 @@ class Config(Section):
 
 def inconsistencies(config: Config) -> list[tuple[Path, str]]:
     """Settings that are right each by itself and wrong together: where, and why."""
-    return list(misfits(config.schedule, config.trainer.epochs))
+    found = list(misfits(config.schedule, config.trainer.epochs))
+    stability, every = config.stability, config.logging.every
+    if "rollback" in stability.on.values() and SNAPSHOTS * stability.snapshot_every <= every:
+        least = every // SNAPSHOTS + 1
+        text = (
+            f"expected at least {least}, since findings come {every} iterations late (logging.every) and {SNAPSHOTS} "
+        )
+        found.append((("stability", "snapshot_every"), f"{text}snapshots are kept; found {stability.snapshot_every}"))
+    return found

@@ -82,6 +82,7 @@ class AbsoluteLimits:
                 iteration if name == "overfitting" else first,
                 iteration,
                 evidence={"value": value, "limit": limit, "preset": PRESET},
+                confidence=0.05,
             )
             for name, (value, limit, what) in ((name, passed[name]) for name in new)
         ]

@@ -192,6 +192,7 @@ class Collapse:
             iteration,
             subject=rule.name,
             evidence={**{name: signals[name] for name in rule.limits}, "evaluations": count},
+            confidence=0.9,
             advice=given(*rule.advice, *((smaller, clip(self.settings)) if rule.takes_rate else ())),
         )
 

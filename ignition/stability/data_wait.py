@@ -67,7 +67,7 @@ class DataWait:
         self.active = True
         return Finding(
             "data_wait",
-            "warning",
+            "info",
             f"{100 * share:.0f} % of the time goes by waiting for data "
             f"({wait:.3g} s of {wait + work:.3g} s an iteration)",
             iteration,

@@ -15,7 +15,9 @@ class DeadTerm:
 
     ``error`` is the term's error on validation data, and ``trivial`` that of the best constant, which is the variance
     of the targets where errors are squared; 1 for targets of unit variance. The sum of all terms falls nicely while one
-    of them stands still: that costs whole runs before anybody looks. It has ended when R2 is twice ``least``.
+    of them stands still: that costs whole runs before anybody looks. Where there are several terms, one of them has to
+    be learned (twice ``least``) before another one is called dead: a run that learns nothing yet has another fault. It
+    has ended when R2 is twice ``least``.
 
     Args:
         least: R2.
@@ -73,24 +75,27 @@ class DeadTerm:
         if iteration <= self._last:
             return []
         self._last = iteration
+        known = weights or {}
+        scores = {
+            name: 1 - error / trivial[name]
+            for name, error in errors.items()
+            if math.isfinite(error) and 0 < trivial.get(name, 0.0) < math.inf
+        }
+        something = len(scores) < 2 or any(r2 >= 2 * self.least for r2 in scores.values())
         findings = []
-        for name, error in errors.items():
-            known = trivial.get(name, 0.0)
-            if not math.isfinite(error) or not math.isfinite(known) or known <= 0:
-                continue
-            weight = None if weights is None else weights.get(name)
-            r2 = 1 - error / known
-            if r2 >= self.least or weight == 0:
+        for name, r2 in scores.items():
+            meant = known.get(name) == 0
+            if name in self._dead and (r2 >= 2 * self.least or meant):
+                self._dead.remove(name)
+            if r2 >= self.least or meant:
                 self._in_row[name] = 0
-                if (r2 >= 2 * self.least or weight == 0) and name in self._dead:
-                    self._dead.remove(name)
                 continue
             if self._in_row.get(name, 0) == 0:
                 self._began[name] = iteration
             self._in_row[name] = self._in_row.get(name, 0) + 1
-            if self._in_row[name] >= self.evaluations and name not in self._dead:
+            if something and self._in_row[name] >= self.evaluations and name not in self._dead:
                 self._dead.append(name)
-                findings.append(self._finding(iteration, name, error, known, weight))
+                findings.append(self._finding(iteration, name, errors[name], trivial[name], known.get(name)))
         return findings
 
     def _finding(self, iteration: int, name: str, error: float, trivial: float, weight: float | None) -> Finding:
@@ -106,6 +111,7 @@ class DeadTerm:
             iteration,
             subject=name,
             evidence={"error": error, "trivial": trivial, "r2": r2, "evaluations": count},
+            confidence=0.9,
             advice=(
                 Advice(new, why),
                 Advice(

@@ -71,6 +71,7 @@ class DeadUnits:
             iteration,
             subject=names[0],
             evidence={"share": shares[names[0]], "layers": names[:NAMED], "layers_in_all": len(names)},
+            confidence=0.9,
             advice=given(
                 change_rate(self.settings, 0.2, "one step that is too large pushes units below 0 for every input"),
                 Advice(

@@ -91,6 +91,7 @@ class LossImbalance:
             iteration,
             subject=name,
             evidence={"share": share, "terms": terms},
+            confidence=0.5,
             advice=(
                 Advice(change, why),
                 Advice("", "if it is meant to be that small, leave it; what has no effect can go"),
@@ -178,6 +179,7 @@ class LossConflict:
             iteration,
             subject=f"{pair[0]}, {pair[1]}",
             evidence={"cosine": cosine, **{f"norm of {name}": norms[name] for name in pair if name in norms}},
+            confidence=0.5,
             advice=(
                 Advice(f"loss.{less}=0" if less else "", "see what it is like without the one that matters less"),
                 Advice("", "else give them weights that change: first the one, then the other"),

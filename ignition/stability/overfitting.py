@@ -134,6 +134,7 @@ class Overfitting:
                 "training_then": training_then,
                 "trend": trend,
             },
+            confidence=0.95,
             advice=given(
                 Advice(
                     "early_stop.metric=val/loss early_stop.mode=min early_stop.patience=10 "

@@ -1,4 +1,4 @@
-"""Finds a training loss that falls, but hardly."""
+"""Finds a training loss that falls steadily, but too slowly to get anywhere."""
 
 from __future__ import annotations
 
@@ -13,50 +13,49 @@ from ignition.stability.trend import theil_sen
 
 
 class SlowConvergence:
-    """Finds a training loss that creeps downhill with most of the way still before it.
+    """Finds a training loss that has lost less than ``gained`` of its first value, and falls on in a straight line.
 
-    Over the last ``window`` evaluations it falls for certain (slope below 0 by two of its standard errors; Theil, 1950;
-    Sen, 1968), and by less than ``fall`` of its size. Less than ``gained`` of the first loss has been taken away by
-    then: every good run creeps in the end. Nothing is found while the learning rate is below half of its highest, on
-    the way up or down. It has ended when the fall is twice as steep, or enough is gained.
+    Losses that learn at a good rate fall fast and then ever slower. Looked at from the ``least``-th evaluation on: the
+    slope of the last five (Theil, 1950; Sen, 1968) lies below 0 by two of its standard errors, and goes down at half
+    the mean pace so far or faster. So there is far to go, and nothing that bends. Nothing is found while the learning
+    rate is below half of its highest, on the way up or down. It has ended once enough is gained or the pace is halved.
 
-    The first loss should be that of the untrained network (``trainer.evaluate_first``): where it is that of a whole
-    epoch, a run that is nearly done after it looks the same.
+    The first loss has to be that of the untrained network: of the evaluation before the first step
+    (``trainer.evaluate_first``), or of the first batch. Where it is the mean of a whole epoch, much of the way may be
+    behind it, and what is left is slow in two of five good runs.
 
     Args:
-        fall: share of the loss, in ``window`` evaluations.
-        window: evaluations.
+        least: evaluations, the first loss included.
         gained: share of the first loss.
         settings: those of the run, for the advice.
         weight_decay: ``optimizer.weight_decay``, for the advice.
 
     >>> slow = SlowConvergence(settings=RunSettings(learning_rate=1e-4))
-    >>> findings = [slow.update(i, 0.364 * 0.999**i) for i in range(6)]
-    >>> findings[4].message
-    'training loss 0.3625 falls by 0.4 % in 5 evaluations, and has lost 0.399 % of its first 0.364'
-    >>> findings[4].advice[0].override
+    >>> findings = [slow.update(100 * i, 0.364 - 0.004 * i) for i in range(11)]
+    >>> findings[9].message
+    'training loss 0.328 is 9.89 % below its first of 0.364, and falls on as slowly: half is gone at iteration 4550'
+    >>> findings[9].advice[0].override
     'optimizer.lr=2e-4'
     """
 
-    QUIET = 0.5  # share of the highest rate below which nothing is found
+    WINDOW = 5
+    PACE = 0.5  # of the mean pace so far
     ERRORS = 2.0
+    QUIET = 0.5  # share of the highest rate below which nothing is found
 
     def __init__(
         self,
-        fall: float = 0.01,
+        least: int = 10,
         *,
-        window: int = 5,
         gained: float = 0.5,
         settings: RunSettings = RunSettings(),
         weight_decay: float | None = None,
     ):
-        if not 0 < fall < 1:
-            raise ValueError(f"fall is {fall}; it must be a number between 0 and 1")
-        if window < 3:
-            raise ValueError(f"window is {window}; it counts evaluations, and a slope takes at least 3")
+        if least < self.WINDOW:
+            raise ValueError(f"least is {least}; it counts evaluations, and a slope is taken of {self.WINDOW}")
         if not 0 < gained <= 1:
             raise ValueError(f"gained is {gained}; it must be a number between 0 and 1")
-        self.fall, self.window, self.gained = fall, window, gained
+        self.least, self.gained = least, gained
         self.settings, self.weight_decay = settings, weight_decay
         self.reset()
 
@@ -64,9 +63,10 @@ class SlowConvergence:
         """Begin anew: a known change, such as another weight of a loss term, makes the first loss meaningless."""
         self.active = False
         self._last = -1
-        self._first: float | None = None
+        self._seen = 0
+        self._first: tuple[int, float] | None = None
         self._best = math.inf
-        self._values: deque[tuple[int, float]] = deque(maxlen=self.window)
+        self._values: deque[tuple[int, float]] = deque(maxlen=self.WINDOW)
 
     def update(self, iteration: int, training: float, *, rate_share: float = 1.0) -> Finding | None:
         """Look at an evaluation, or an epoch.
@@ -77,34 +77,36 @@ class SlowConvergence:
         """
         if iteration <= self._last or not math.isfinite(training):
             return None
-        self._last = iteration
+        self._last, self._seen = iteration, self._seen + 1
         if self._first is None:
-            self._first = training
+            self._first = (iteration, training)
         self._best = min(self._best, training)
         self._values.append((iteration, training))
-        if len(self._values) < self.window:
-            return None
-        places, values = zip(*self._values)
-        slope, error = theil_sen(places, values)
-        size = abs(sorted(values)[len(values) // 2])
-        drop = -slope * (places[-1] - places[0])
-        gain = self._first - self._best
-        enough = gain >= self.gained * abs(self._first)
-        if enough or drop >= 2 * self.fall * size:
+        began, first = self._first
+        gain = first - self._best
+        if gain >= self.gained * abs(first):
             self.active = False
-        creeps = slope < -self.ERRORS * error and drop < self.fall * size
-        if self.active or enough or not creeps or rate_share < self.QUIET:
+            return None
+        if self._seen < self.least or gain <= 0:
+            return None
+        slope, error = theil_sen(*zip(*self._values))
+        pace = -slope * (iteration - began) / gain
+        if pace < 0.5 * self.PACE:
+            self.active = False
+        if self.active or slope >= -self.ERRORS * error or pace < self.PACE or rate_share < self.QUIET:
             return None
         self.active = True
-        share, lost = drop / size, gain / abs(self._first)
+        half = iteration + math.ceil((training - 0.5 * abs(first)) / -slope - 1e-9)
+        then = f": half is gone at iteration {half}" if first > 0 else ""
         return Finding(
             "slow_convergence",
             "info",
-            f"training loss {training:.4g} falls by {100 * share:.3g} % in {self.window} evaluations, and has lost "
-            f"{100 * lost:.3g} % of its first {self._first:.4g}",
-            places[0],
+            f"training loss {training:.4g} is {100 * gain / abs(first):.3g} % below its first of {first:.4g}, and "
+            f"falls on as slowly{then}",
+            began,
             iteration,
-            evidence={"training": training, "first": self._first, "fall": share, "gained": lost, "slope": slope},
+            evidence={"training": training, "first": first, "gained": gain / abs(first), "slope": slope, "pace": pace},
+            confidence=0.7,
             advice=given(
                 change_rate(self.settings, 2.0, "larger steps; --find-lr shows how large they may be"),
                 self._less_decay(),
@@ -122,13 +124,15 @@ class SlowConvergence:
         return {
             "active": self.active,
             "last": self._last,
-            "first": self._first,
+            "seen": self._seen,
+            "first": None if self._first is None else list(self._first),
             "best": self._best if math.isfinite(self._best) else None,
             "values": [list(entry) for entry in self._values],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.active, self._last, self._first = state["active"], state["last"], state["first"]
+        self.active, self._last, self._seen = state["active"], state["last"], state["seen"]
+        self._first = None if state["first"] is None else (state["first"][0], state["first"][1])
         self._best = math.inf if state["best"] is None else state["best"]
-        self._values = deque(((entry[0], entry[1]) for entry in state["values"]), maxlen=self.window)
+        self._values = deque(((entry[0], entry[1]) for entry in state["values"]), maxlen=self.WINDOW)

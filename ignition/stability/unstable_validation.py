@@ -17,8 +17,8 @@ class UnstableValidation:
     """Finds validation losses that scatter around their line by more than ``share`` of what has been gained so far.
 
     The line is that of least squares through the last ``window`` evaluations, and the gain is the first value less the
-    best. A loss that just falls steeply lies far from a line as well, so twice the second largest rise within the
-    window counts where it is less: at least two steps have to go up.
+    best. A loss that just falls, or just rises, but in a curve, lies far from a line as well: so it counts only as far
+    as twice the second largest rise within the window, and twice the largest fall.
 
     Scatter below ``least`` of the values themselves is never found: where the first evaluation comes late, as in
     fine-tuning, all of the gain may be small. It has ended when the scatter is half of what it takes.
@@ -80,8 +80,8 @@ class UnstableValidation:
         if len(self._values) < self.window:
             return None
         places, values = zip(*self._values)
-        rises = sorted(max(after - before, 0.0) for before, after in pairwise(values))
-        scatter = min(around_line(places, values), 2 * rises[-2])
+        steps = sorted(after - before for before, after in pairwise(values))
+        scatter = max(min(around_line(places, values), 2 * steps[-2], -2 * steps[0]), 0.0)
         gain = self._first - self._best
         limit = max(self.share * gain, self.least * abs(sorted(values)[len(values) // 2]))
         if scatter <= 0.5 * limit:
@@ -98,6 +98,7 @@ class UnstableValidation:
             iteration,
             subject=self.subject,
             evidence={"scatter": scatter, "gain": gain, "values": [self._shown(v) for v in values]},
+            confidence=0.8,
             advice=given(
                 change_rate(self.settings, 0.5, "smaller steps, smaller jumps from one epoch to the next"),
                 self._larger_batch(),

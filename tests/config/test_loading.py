@@ -494,3 +494,10 @@ def test_a_trial_tells_nobody():
     quiet = config.quiet()
     assert (quiet.logging.wandb, quiet.logging.mlflow, quiet.logging.tensorboard) == (None, None, False)
     assert quiet.trainer == config.trainer
+
+
+def test_snapshots_must_reach_further_back_than_findings_come_late():
+    words = ["stability.on={loss_spike: rollback}", "logging.every=50"]
+    assert load_config(None, overrides=[*words, "stability.snapshot_every=17"]).stability.snapshot_every == 17
+    (problem,) = problems(None, *words, "stability.snapshot_every=16")
+    assert "expected at least 17, since findings come 50 iterations late (logging.every)" in problem
