@@ -113,10 +113,9 @@ def stability_of(
         if recovery is not None:
             recovery.suspect(finding.first)
         Consensus.of(engine).ask("rollback", finding.message)
-        left_out = ", ".join(map(str, blame(finding.first)))
-        return "back to earlier weights" + (
-            f"; samples {left_out} are left out from the next epoch on" * bool(left_out)
-        )
+        guilty = ", ".join(map(str, blame(finding.first)))
+        left_out = f"; samples {guilty} are left out from the next epoch on" if guilty else ""
+        return f"back to earlier weights{left_out}"
 
     actions = {"cut_rate": cut_rate, "rollback": roll_back, "stop": ask_to_stop}
     checkpoint = config.checkpoint

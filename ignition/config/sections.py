@@ -282,8 +282,7 @@ def inconsistencies(config: Config) -> list[tuple[Path, str]]:
     stability, every = config.stability, config.logging.every
     if "rollback" in stability.on.values() and SNAPSHOTS * stability.snapshot_every <= every:
         least = every // SNAPSHOTS + 1
-        text = (
-            f"expected at least {least}, since findings come {every} iterations late (logging.every) and {SNAPSHOTS} "
-        )
-        found.append((("stability", "snapshot_every"), f"{text}snapshots are kept; found {stability.snapshot_every}"))
+        why = f"findings come {every} iterations late (logging.every) and {SNAPSHOTS} snapshots are kept"
+        text = f"expected at least {least}, since {why}; found {stability.snapshot_every}"
+        found.append((("stability", "snapshot_every"), text))
     return found
