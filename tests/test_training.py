@@ -465,7 +465,10 @@ def test_a_run_whose_weights_went_wrong_goes_on_from_before_and_ends_as_the_clea
     assert found["done"] == "back to earlier weights"
     payload = torch.load("helped/checkpoints/last.pt", weights_only=True)
     assert len(payload["recovery"]["returns"]) == 1
-    assert [count for _, count in payload["sampler"]["blamed"]] == [1, 1]  # the batch in which it began, an epoch's last
+    assert [count for _, count in payload["sampler"]["blamed"]] == [
+        1,
+        1,
+    ]  # the batch in which it began, an epoch's last
     clean, alone, helped = (
         [row["val/mae"] for row in rows(run) if "val/mae" in row][-1] for run in ("clean", "left_alone", "helped")
     )

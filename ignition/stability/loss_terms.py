@@ -19,9 +19,9 @@ class LossImbalance:
     """Finds a term whose share of the gradient is below ``least`` or above ``most``: the median of five measurements.
 
     ``share = norm / sum of norms``, of the gradients of the weighted terms on what they share: the norms that GradNorm
-    (Chen et al., 2018) makes equal. It has ended when the share is twice as far from 0, or from 1, as the limit.
+    (Chen et al., 2018) makes equal. It has ended when none of the last five shares is beyond the limit.
 
-    A term that is meant to be small looks the same as one that has drowned.
+    A term that is meant to be small looks the same as one that has drowned. The limits are not measured.
 
     Args:
         least, most: shares.
@@ -69,7 +69,7 @@ class LossImbalance:
             if len(seen) < MEASURED:
                 continue
             share = median(seen)
-            if 2 * self.least <= share <= 2 * self.most - 1 and name in self._on:
+            if name in self._on and all(self.least <= one <= self.most for one in seen):
                 self._on.remove(name)
             if not self.least <= share <= self.most and name not in self._on:
                 self._on.append(name)
@@ -112,7 +112,9 @@ class LossImbalance:
 class LossConflict:
     """Finds two terms whose gradients point against each other: a median cosine of five measurements below ``cosine``.
 
-    The cosine is the one by which PCGrad (Yu et al., 2020) decides to project. It has ended above half of ``cosine``.
+    The cosine is the one by which PCGrad (Yu et al., 2020) decides to project. It has ended when none of the last five
+    is below. Terms that balance each other on purpose, as a penalty does, are in conflict near their optimum. The limit
+    is not measured.
 
     Args:
         cosine: below which it is found.
@@ -162,7 +164,7 @@ class LossConflict:
             if len(seen) < MEASURED:
                 continue
             usual = median(seen)
-            if usual >= 0.5 * self.cosine and pair in self._on:
+            if pair in self._on and min(seen) >= self.cosine:
                 self._on.remove(pair)
             if usual < self.cosine and pair not in self._on:
                 self._on.append(pair)

@@ -23,6 +23,11 @@ class Overfitting:
     A target metric that is at a new best stands against it: a network that grows too sure of itself has a rising loss
     and a rising accuracy. It has ended when GL is below half of ``alpha``.
 
+    Of 1407 real runs it found all 66 that ended more than 5 % above their best with a lower training loss, with half of
+    the run to come, and none of the 1260 that ended within 2 %. In validation losses with noise of 5 %: 79 % and 5 %
+    (benchmarks/evaluation_detectors.py). It misses what only stands still: a network that knows its samples by heart
+    and does no worse for it (`Plateau` tells).
+
     Args:
         alpha: percent.
         target_mode: ``max`` or ``min``, which direction of the target is better, where one is given.

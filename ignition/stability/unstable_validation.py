@@ -23,6 +23,10 @@ class UnstableValidation:
     Scatter below ``least`` of the values themselves is never found: where the first evaluation comes late, as in
     fine-tuning, all of the gain may be small. It has ended when the scatter is half of what it takes.
 
+    Noise of 20 % of the gain, put into 654 good real runs, was found within ten evaluations in 85 %, of 10 % in 21 %.
+    It speaks of 2 % of the good ones as they are, and of 8 % where the untrained network was not evaluated
+    (benchmarks/evaluation_detectors.py): of tiny validation sets, and of what settles later.
+
     Args:
         share: of the gain, above which it is found.
         window: evaluations.
