@@ -126,7 +126,7 @@ class Collapse:
 
     On real runs the KL alone could be tried: it tells both autoencoders that collapsed, by their third epoch, from the
     two that did not. In small trainings a flat prediction was found in none of 60 healthy ones; in all 10 with a 300th
-    of the usual rate, which had not begun to learn; and in the 5 whose units had died
+    of the usual rate, which had not begun to learn; and in 5 whose units had died
     (benchmarks/evaluation_detectors.py). The other thresholds are not measured. A constant truth is a false alarm.
 
     Args:
