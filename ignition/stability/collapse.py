@@ -119,10 +119,10 @@ RULES = (
 class Collapse:
     """Finds what a table of rules says about a recipe's signals.
 
-    Thresholds: active units (variance of the code's mean above 0.01) below a tenth of all, and a KL below 0.01 nat for
-    each unit, after Burda et al. (Importance weighted autoencoders, 2016); a flow that gains less than 1 % over no flow
-    and is shorter than 0.1 px; a tenth of the truth's standard deviation. A collapse of which several rules speak is
-    told once. It has ended when none of them holds.
+    Thresholds: active units (variance of the code's mean above 0.01; Burda et al., Importance weighted autoencoders,
+    2016) below a tenth of all; a KL below 0.01 nat for each unit; a flow that gains less than 1 % over no flow and is
+    shorter than 0.1 px; a tenth of the truth's standard deviation. A collapse of which several rules speak is told
+    once. It has ended when none of them holds.
 
     On real runs the KL alone could be tried: it tells both autoencoders that collapsed, by their third epoch, from the
     two that did not. In small trainings a flat prediction was found in none of 60 healthy ones; in all 10 with a 300th
