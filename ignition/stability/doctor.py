@@ -83,6 +83,7 @@ class Doctor:
         }
         self._rate = self._highest_rate = 0.0
         self._training: float | None = None  # loss of the last epoch
+        self._began = False
         self._told: list[str] = []  # detectors that have found something which has not ended
 
     def read(self, row: Row) -> list[Finding]:
@@ -110,6 +111,9 @@ class Doctor:
         self._rate = numbers.get("train/learning_rate", self._rate)
         self._highest_rate = max(self._highest_rate, self._rate)
         share = self._rate_share
+        if not self._began and math.isfinite(loss):  # about what the untrained network has
+            self._began = True
+            detectors["slow_convergence"].update(iteration, loss)
         found = [
             detectors["non_finite"].update(
                 iteration,
@@ -154,7 +158,8 @@ class Doctor:
             target = score if self.metric != "val/loss" else None
             found.append(detectors["overfitting"].update(iteration, self._training, loss, target))
         if score is not None:
-            found.append(detectors["plateau"].update(iteration, score, rate_share=self._rate_share))
+            share = self._rate_share
+            found.append(detectors["plateau"].update(iteration, score, training=self._training, rate_share=share))
         return found
 
     def _recovered(self, iteration: int) -> list[Finding]:
@@ -174,7 +179,7 @@ class Doctor:
     def state_dict(self) -> dict[str, Any]:
         """What each detector remembers; plain values."""
         states = {name: detector.state_dict() for name, detector in self.detectors.items()}
-        own = {"rate": self._rate, "highest_rate": self._highest_rate, "training": self._training}
+        own = {"rate": self._rate, "highest_rate": self._highest_rate, "training": self._training, "began": self._began}
         return {"detectors": states, "told": list(self._told), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -183,7 +188,7 @@ class Doctor:
             if name in self.detectors:
                 self.detectors[name].load_state_dict(saved)
         self._rate, self._highest_rate = state["rate"], state["highest_rate"]
-        self._training, self._told = state["training"], list(state["told"])
+        self._training, self._began, self._told = state["training"], state["began"], list(state["told"])
 
 
 def _number(value: Any) -> float | None:

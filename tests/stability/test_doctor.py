@@ -107,3 +107,12 @@ def test_a_validation_loss_that_rises_while_training_falls_is_overfitting():
 def test_a_run_that_learns_well_has_no_finding():
     losses = [2.0 * 0.8**epoch + 0.1 for epoch in range(20)]
     assert names(Doctor(), epochs(losses, [1.05 * loss for loss in losses])) == []
+
+
+def test_the_untrained_loss_is_where_slow_convergence_begins():
+    """Epoch means alone look like a run that is nearly done: the untrained loss says that it began at 2."""
+    means = [1.02 - 0.004 * epoch for epoch in range(12)]
+    rows = list(epochs(means, means))
+    began = [{"iteration": 1, "epoch": 1, "train/learning_rate": 0.1, "train/batch_loss": 2.2}]
+    assert "slow_convergence" not in dict(names(Doctor(), began + rows))
+    assert Doctor().state_dict()["began"] is False
