@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -20,6 +19,7 @@ import torch
 from PIL import Image
 
 from ignition import distributed
+from ignition.handlers.rows import Told, numbers_of, picture_of
 
 # mlflow tells its makers over the network how it is used, from a thread of its own, and prints at a run's end.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 _MEMORY = "mlflow-run.json"
 _PROGRESS = "ignition.progress"  # a tag of the run: how far it is
 _THREAD = "MLflow"
-_PLACE = ("time", "iteration", "epoch")  # say where a row belongs and are no curves
 
 
 class MLflow:
@@ -102,7 +101,7 @@ class MLflow:
         self._rows: deque[dict[str, Any]] = deque(maxlen=self.WAITING)
         self._pictures: deque[tuple[str, Image.Image]] = deque(maxlen=100)
         self._batch: tuple[list[Metric], str] | None = None  # made of rows, and not sent yet
-        self._last, self._names = -1, set[str]()  # the run's highest iteration, and what it has of that
+        self._has = Told()
         self._keys: dict[str, str] = {}  # what MLflow calls each name
         self._known: set[str] = set()  # what a run that is resumed has already
         self._client: Any = None
@@ -123,14 +122,9 @@ class MLflow:
 
         Float [C,H,W] in 0..1 with 1, 3 or 4 channels; values beyond are cut off, NaN is black.
         """
-        if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
-            raise ValueError(f"{name} has shape {list(image.shape)}; an image is [C,H,W] with 1, 3 or 4 channels")
         if self._ended:
             return
-        image = image.detach().float().nan_to_num(nan=0.0).clamp(0, 1)
-        pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-        self._pictures.append((f"pictures/{_allowed(name)}-{iteration:08d}.png", picture))
+        self._pictures.append((f"pictures/{_allowed(name)}-{iteration:08d}.png", picture_of(name, image)))
         self._start()
 
     def close(self, *, failed: bool = False) -> None:
@@ -202,16 +196,9 @@ class MLflow:
         while self._rows and len(metrics) < self.TOGETHER:
             row = self._rows.popleft()
             iteration = row["iteration"]
-            if iteration < self._last:
-                continue
-            if iteration > self._last:
-                self._last, self._names = iteration, set()
-            for name, value in row.items():
-                if name in _PLACE or name in self._names or isinstance(value, bool) or not isinstance(value, Real):
-                    continue
-                self._names.add(name)
+            for name, value in self._has.fresh(iteration, numbers_of(row)).items():
                 metrics.append(Metric(self._key(name), float(value), int(row["time"] * 1000), iteration))
-        return metrics, json.dumps({"iteration": self._last, "names": sorted(self._names)[:100]})
+        return metrics, json.dumps({"iteration": self._has.iteration, "names": sorted(self._has.names)[:100]})
 
     # ------------------------------------------------------------------------------------------------ the run
 
@@ -226,7 +213,7 @@ class MLflow:
             client.update_run(run.info.run_id, status="RUNNING")
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 progress = json.loads(run.data.tags[_PROGRESS])
-                self._last, self._names = int(progress["iteration"]), set(progress["names"])
+                self._has = Told(int(progress["iteration"]), progress["names"])
             self._known = set(run.data.metrics)
         self.run_id = run.info.run_id
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ import math
 import socket
 import time
 from collections.abc import Callable, Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import image as image_summary
 
+from ignition.handlers.rows import numbers_of, pixels_of
+
 logger = logging.getLogger(__name__)
 
-_PLACE = ("time", "iteration", "epoch")  # say where a row belongs and are no curves
 _FLUSH_SECONDS = 30.0
 
 
@@ -48,21 +48,13 @@ class TensorBoard:
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Write the numbers of ``row``; other entries are passed over."""
-        values = [
-            Summary.Value(tag=name, simple_value=float(value))
-            for name, value in row.items()
-            if name not in _PLACE and isinstance(value, Real) and not isinstance(value, bool)
-        ]
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in numbers_of(row).items()]
         if values:
             self._write(Summary(value=values), row["iteration"], row.get("time"))
 
     def image(self, name: str, image: torch.Tensor, iteration: int) -> None:
         """Write a picture: float [C,H,W] in 0..1 with 1, 3 or 4 channels; values beyond are cut off, NaN is black."""
-        if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
-            raise ValueError(f"{name} has shape {list(image.shape)}; an image is [C,H,W] with 1, 3 or 4 channels")
-        image = image.detach().float().nan_to_num(nan=0.0).clamp(0, 1)
-        pixels = (image * 255).round().to(torch.uint8).cpu().numpy()
-        self._write(image_summary(name, pixels), iteration, None)
+        self._write(image_summary(name, pixels_of(name, image)), iteration, None)
 
     def rewind(self, iteration: int) -> None:
         """Hide what was written for later iterations, by earlier processes too: the run goes on from here."""

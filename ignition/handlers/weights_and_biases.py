@@ -9,7 +9,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 
 from ignition import distributed
+from ignition.handlers.rows import Told, numbers_of, picture_of
 
 # wandb sends reports of its own faults to its makers, in offline mode too, from two threads that outlive the run.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -32,7 +32,6 @@ Mode = Literal["online", "offline", "disabled"]
 
 _MEMORY = "wandb-run.json"
 _REFUSED = set("/\\#?%:")  # by W&B, in names of projects and runs
-_PLACE = ("time", "iteration", "epoch")  # say where a row belongs and are no curves
 
 _lock = threading.Lock()
 _open: list[WandB] = []  # whose runs share wandb's service process
@@ -103,7 +102,7 @@ class WandB:
         self.lost = 0  # rows that found no room
         self._run: Any = None
         self._memory: Any = None
-        self._last, self._names = -1, set[str]()  # the run's highest iteration, and what it has of that
+        self._has = Told()
         self._rows: deque[dict[str, Any]] = deque(maxlen=self.WAITING)
         self._pictures: deque[tuple[int, str, Image.Image]] = deque(maxlen=100)
         self._thread: threading.Thread | None = None
@@ -123,13 +122,9 @@ class WandB:
 
         Float [C,H,W] in 0..1 with 1, 3 or 4 channels; values beyond are cut off, NaN is black.
         """
-        if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
-            raise ValueError(f"{name} has shape {list(image.shape)}; an image is [C,H,W] with 1, 3 or 4 channels")
         if self._ended:
             return
-        image = image.detach().float().nan_to_num(nan=0.0).clamp(0, 1)
-        pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        self._pictures.append((iteration, name, Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)))
+        self._pictures.append((iteration, name, picture_of(name, image)))
         self._start()
 
     def close(self, *, failed: bool = False) -> None:
@@ -172,12 +167,7 @@ class WandB:
             row = self._rows.popleft()
             self._write_pictures(row["iteration"])
             place: dict[str, Any] = {name: row[name] for name in ("iteration", "epoch") if name in row}
-            numbers = {
-                name: value if isinstance(value, (int, float)) else float(value)
-                for name, value in row.items()
-                if name not in _PLACE and isinstance(value, Real) and not isinstance(value, bool)
-            }
-            self._write(place, numbers)
+            self._write(place, numbers_of(row))
 
     def _write_pictures(self, iteration: int | None) -> None:
         """Those up to ``iteration``: they were drawn before the rows of their iteration, or of earlier ones, came."""
@@ -186,14 +176,8 @@ class WandB:
             self._write({"iteration": place}, {name: wandb.Image(picture)})
 
     def _write(self, place: dict[str, Any], values: dict[str, Any]) -> None:
-        iteration = place["iteration"]
-        if iteration < self._last:
-            return
-        if iteration > self._last:
-            self._last, self._names = iteration, set()
-        fresh = {name: value for name, value in values.items() if name not in self._names}
+        fresh = self._has.fresh(place["iteration"], values)
         if fresh:
-            self._names |= fresh.keys()
             self._run.log({**place, **fresh})
             self._remember()
 
@@ -231,10 +215,10 @@ class WandB:
         run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="iteration")
         if known.get("id") == run.id:
-            self._last, self._names = known["iteration"], set(known["names"])
-        sent = int(run.summary.get("iteration", -1)) if run.resumed else self._last
-        if sent != self._last:  # a process was killed with rows that it had not sent
-            self._last, self._names = sent + 1, set()
+            self._has = Told(known["iteration"], known["names"])
+        sent = int(run.summary.get("iteration", -1)) if run.resumed else self._has.iteration
+        if sent != self._has.iteration:  # a process was killed with rows that it had not sent
+            self._has = Told(sent + 1)
         self._memory = os.fdopen(os.open(self.folder / _MEMORY, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
         self._remember()
         logger.info("Weights & Biases: %s", self.url or run.settings.sync_dir)
@@ -243,7 +227,7 @@ class WandB:
 
     def _remember(self) -> None:
         if self._memory is not None:
-            state = {"id": self.run_id, "iteration": self._last, "names": sorted(self._names)}
+            state = {"id": self.run_id, "iteration": self._has.iteration, "names": sorted(self._has.names)}
             self._memory.seek(0)
             self._memory.write(json.dumps(state).encode() + b"\n")  # what is behind the line is of longer ones
 
