@@ -9,6 +9,28 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Clock:
+    """In place of the module ``time``: a monotonic clock that runs only when told, and a wall clock that is set."""
+
+    def __init__(self):
+        self.now, self.wall = 5000.0, 1.7e9
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return self.wall
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.wall += seconds
+
+
+@pytest.fixture
+def told_time():
+    return Clock()
+
+
 @pytest.fixture
 def two_processes(tmp_path):
     """Run a program as the two processes of one run, as torchrun would; what each of them wrote to standard output."""

@@ -12,24 +12,10 @@ from ignition.events import stop
 from ignition.handlers import Progress, progress
 
 
-class Clock:
-    """Time that passes only when told."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-
-
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
-    return clock
+def clock(monkeypatch, told_time):
+    monkeypatch.setattr(progress, "time", told_time)
+    return told_time
 
 
 class Run:

@@ -15,28 +15,10 @@ from ignition.handlers import TimeLimit, time_limit
 HOUR = 3600.0
 
 
-class Clock:
-    """A monotonic clock that runs only when told, and a wall clock that somebody sets."""
-
-    def __init__(self):
-        self.now, self.wall = 5000.0, 1.7e9
-
-    def monotonic(self):
-        return self.now
-
-    def time(self):
-        return self.wall
-
-    def sleep(self, seconds):
-        self.now += seconds
-        self.wall += seconds
-
-
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(time_limit, "time", clock)
-    return clock
+def clock(monkeypatch, told_time):
+    monkeypatch.setattr(time_limit, "time", told_time)
+    return told_time
 
 
 def training(clock, limit, seconds=HOUR):
