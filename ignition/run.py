@@ -12,9 +12,10 @@ from ignition.command_line import guarded, parse, say
 
 if TYPE_CHECKING:
     from ignition.config import Config
+    from ignition.lifecycle import Outcome
     from ignition.recipe import Recipe
     from ignition.rundir import RunFolder
-    from ignition.training import Outcome, Training
+    from ignition.training import Training
 
 NEWEST = "newest"  # what --resume without a folder means
 
@@ -96,6 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new: bool, changed: bool) -> int:
     from ignition import distributed
+    from ignition.lifecycle import Lifecycle
     from ignition.training import Training
 
     if is_new and distributed.rank() == 0:
@@ -104,7 +106,8 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
         run.write_environment()
     try:
         training = Training(recipe_class(config.recipe, config.data), config, run)  # type: ignore[call-arg]
-        restored = not is_new and training.restore()
+        life = Lifecycle(training)
+        restored = not is_new and life.restore()
         if not restored:
             training.begin()
     except Exception:
@@ -120,13 +123,13 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
                 "early_stop=null, trainer.max_hours=<more>"
             )
             return 0
-        if training.finished and ended.get("status") == "finished":
+        if life.finished and ended.get("status") == "finished":
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
             return 0
         say_first(f"resumed at iteration {training.trainer.state.iteration}")
         if not changed:
-            training.stay_stopped()
-    outcome = training.fit()
+            life.stay_stopped()
+    outcome = life.fit()
     if distributed.rank() == 0:
         report(training, outcome)
         if outcome.status == "preempted":

@@ -1,10 +1,8 @@
-"""A recipe and a config, wired into a run: engines, handlers in their order, the run folder."""
+"""A recipe and a config, wired together: engines, and handlers in their order."""
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +11,8 @@ from ignite.engine import Engine, Events
 from ignition import assembly, distributed
 from ignition.before_and_after import BeforeAndAfter
 from ignition.config import Config
-from ignition.data import BadSample
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
-from ignition.events import Diverged, Stop, go_on, stop
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
@@ -27,7 +23,7 @@ from ignition.handlers.recovery import Return
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
-from ignition.optimizer import options_of, set_options
+from ignition.optimizer import options_of
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
 from ignition.recipe import Recipe, optional
@@ -36,22 +32,9 @@ from ignition.rundir import BEST_CHECKPOINT, RunFolder
 from ignition.scheduling import schedule_of
 from ignition.timetable import Timetable
 
-log = logging.getLogger(__name__)
-
-ROLLBACKS = 3  # returns to one and the same checkpoint; what did not help so often will not help
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: ``status`` as in status.json, why, and the signal that ended it, if one did."""
-
-    status: str
-    reason: str
-    signal_number: int | None = None
-
 
 class Training:
-    """One run of one recipe: makes the parts, attaches the handlers, trains, evaluates, saves.
+    """The parts of one run of one recipe, with every handler attached. `Lifecycle` runs them.
 
     Args:
         recipe: an instance of a recipe's class.
@@ -67,7 +50,6 @@ class Training:
 
     def __init__(self, recipe: Recipe, config: Config, run: RunFolder):
         self.recipe, self.config, self.run = recipe, config, run
-        self._rollbacks, self._rolled_back_to = 0, -1
         trainer_settings = config.trainer
         if trainer_settings.threads:
             torch.set_num_threads(trainer_settings.threads)
@@ -82,7 +64,7 @@ class Training:
             self.model.compile()
         network = assembly.over_processes(self.model, self.device)
         self.optimizer = assembly.optimizer_of(config, self.model)
-        self._options = options_of(self.optimizer)
+        self.options = options_of(self.optimizer)
         epoch_steps = -(-len(self.data.loader) // trainer_settings.accumulate)
         self.learning_rate = LearningRate(self.optimizer, schedule_of(config, epoch_steps), keep_rates=False)
         self.clipping = assembly.clipping_of(config, self.model)
@@ -195,7 +177,7 @@ class Training:
         own = optional(self.recipe, "handlers")
         if own is not None:
             own(self)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._write_status)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.write_status)
         self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED(event_filter=self.timetable.epoch_save))
         if config.checkpoint.every_iterations:
             self.checkpoint.attach(trainer, Events.ITERATION_COMPLETED(event_filter=self.timetable.iteration_save))
@@ -225,7 +207,7 @@ class Training:
         asked |= self.time_limits
         return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
 
-    # -------------------------------------------------------------------------------------------------- running
+    # -------------------------------------------------------------------------------------------------- details
 
     def begin(self) -> None:
         """What a run does that starts from nothing: the recipe's weights to start from, if it has some.
@@ -235,143 +217,6 @@ class Training:
         """
         if optional(self.recipe, "initialize") is not None:
             assembly.ask(self.recipe, "initialize", self.model)
-
-    def restore(self) -> bool:
-        """Go on from the newest whole checkpoint. False where the run has none yet.
-
-        Raises:
-            AssemblyError: the checkpoint does not fit this data or model.
-        """
-        payload = self.checkpoint.restore(map_location=self.device)
-        if payload is None:
-            self.reporting.rewind(-1)
-            return False
-        length = len(self.data.loader)
-        if payload["epoch_length"] not in (None, length):  # None: saved before the first step
-            raise assembly.AssemblyError(
-                f"{self.run.path}: an epoch of this run has {payload['epoch_length']} batches, and with this data and "
-                f"data.batch_size it would have {length}: go on with what it was started with, or start a new run"
-            )
-        state: Any = self.trainer.state
-        state.iteration, state.epoch_length = payload["iteration"], length
-        state.epoch, state.steps = payload["iteration"] // length, self.learning_rate.steps
-        state.max_epochs = self.config.trainer.epochs
-        changed = set_options(self.optimizer, self._options)  # the config's, which may have been changed, hold
-        if changed:
-            log.info("the optimizer goes on with %s", ", ".join(changed))
-        # What is done before the first step is done again, so its rows go too.
-        self.reporting.rewind(payload["iteration"] or -1)
-        return True
-
-    @property
-    def finished(self) -> bool:
-        """Whether a restored run has nothing left to do."""
-        state, epochs = self.trainer.state, self.config.trainer.epochs
-        return state.epoch_length is not None and state.iteration >= epochs * state.epoch_length and (
-            not self.evaluation.due
-        )  # fmt: skip
-
-    def stay_stopped(self) -> None:
-        """A run that had stopped early before it was interrupted is not trained further; what comes after is done."""
-        if self.early_stop is not None and self.early_stop.reason is not None:
-            stop(self.trainer, self.early_stop.reason)
-
-    def fit(self) -> Outcome:
-        """Train to the end, or to where the run is stopped; every way out leaves status.json true.
-
-        Raises:
-            Diverged, BadSample, and whatever the recipe raises: after the run folder was told.
-        """
-        self._write_status(self.trainer)
-        failed = True
-        if self.ema is not None and self.ema.updates == 0:
-            self.ema.reset()  # the weights may have been given since it was made
-        try:
-            with self.signals:
-                if self.trainer.state.iteration == 0:
-                    self._before_training()
-                elif self.evaluation.due and self._stop is None:  # interrupted before the evaluation after an epoch
-                    self.evaluation(self.trainer)
-                self._train()
-                outcome = self._outcome()
-                self._save_if_whole()
-                if outcome.status != "preempted":
-                    self.before_and_after.after()
-                    outcome = self._outcome()  # that may have been interrupted, too
-            self._write_status(self.trainer, outcome.status, outcome.reason)
-            failed = False
-            return outcome
-        except Diverged as error:
-            self._write_status(self.trainer, "diverged", str(error))
-            raise
-        except BadSample as error:
-            self._save_if_whole()
-            self._write_status(self.trainer, "failed", str(error))
-            raise
-        except KeyboardInterrupt:
-            self._write_status(self.trainer, "preempted", "interrupted at once: what came after the last save is lost")
-            raise
-        except BaseException as error:
-            self._write_status(self.trainer, "failed", f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            self.data.loader.close()
-            self.val_loader.close()
-            self.log.close()
-            self.reporting.close(failed=failed)
-
-    def _train(self) -> None:
-        """Epoch after epoch; from the last checkpoint again whenever a handler asks to go back to it."""
-        while self._stop is None and not self.finished:
-            self.trainer.run(self.data.loader, max_epochs=self.config.trainer.epochs)
-            if self._stop is not None and self._stop.status == "rollback":
-                self._roll_back(self._stop.reason)
-
-    def _roll_back(self, reason: str) -> None:
-        """Become what the newest checkpoint holds; rows written since go.
-
-        Raises:
-            Diverged: there is no checkpoint.
-        """
-        left = self.trainer.state.iteration
-        go_on(self.trainer)
-        if not self.restore():
-            raise Diverged(f"{reason} (iteration {left}), and there is no checkpoint to go back to")
-        goal = self.trainer.state.iteration
-        self._rollbacks = self._rollbacks + 1 if goal == self._rolled_back_to else 1
-        self._rolled_back_to = goal
-        if self._rollbacks > ROLLBACKS:
-            raise Diverged(f"{reason} (iteration {left}), again after {ROLLBACKS} returns to iteration {goal}")
-        log.warning("iteration %d: back to iteration %d, since %s", left, goal, reason)
-
-    def _before_training(self) -> None:
-        """What is known before the first step: the trivial predictor's score, and, if asked, the model's own."""
-        self.before_and_after.baseline()
-        if self.config.trainer.evaluate_first and self._stop is None:
-            self.evaluation(self.trainer)
-            self.before_and_after.others("before")
-
-    @property
-    def _stop(self) -> Stop | None:
-        """Why the trainer was stopped, if it was."""
-        return getattr(self.trainer.state, "stop", None)
-
-    def _outcome(self) -> Outcome:
-        number = self.signals.signal_number
-        if number is not None:
-            return Outcome("preempted", self.signals.reason, number)
-        if self._stop is None:
-            return Outcome("finished", f"all {self.config.trainer.epochs} epochs done")
-        return Outcome(self._stop.status, self._stop.reason)
-
-    def _save_if_whole(self) -> None:
-        """Save where the run stands, unless that was done, or it stands inside a group of accumulated gradients."""
-        state: Any = self.trainer.state
-        if not state.group_open and state.iteration > 0:
-            self.checkpoint(self.trainer)
-        self.checkpoint.wait()
-
-    # -------------------------------------------------------------------------------------------------- details
 
     def _after_return(self, engine: Engine, done: Return) -> None:
         """The run has earlier weights again: nobody is to go on from those between, nor to compare with them."""
@@ -393,7 +238,8 @@ class Training:
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
 
-    def _write_status(self, engine: Engine, status: str = "running", reason: str = "") -> None:
+    def write_status(self, engine: Engine, status: str = "running", reason: str = "") -> None:
+        """Tell in status.json where the run stands."""
         if distributed.rank() != 0:
             return
         self.run.write_status(

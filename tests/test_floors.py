@@ -26,7 +26,7 @@ FLOORS = {
         "learning_rate_curve",
     },
     2: {"engine", "recipe", "handlers", "optimizer"},
-    3: {"assembly", "before_and_after", "evaluations", "reporting", "scheduling", "training"},
+    3: {"assembly", "before_and_after", "evaluations", "lifecycle", "reporting", "scheduling", "training"},
     4: {"command_line", "run", "evaluate", "check", "find_learning_rate"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
