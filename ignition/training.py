@@ -109,8 +109,9 @@ class Training:
         kept = {"model": self.model, "optimizer": self.optimizer, "precision": self.precision}
         kept |= {"ema": self.ema} if self.ema is not None else {}
         self.recovery = assembly.recovery_of(config, kept, self.learning_rate, self._after_return)
+        doctor = assembly.doctor_of(config, samples=self._samples)
         self.stability = assembly.stability_of(
-            config, self.learning_rate, self.recovery, tell=run.write_incident, samples=self._samples, blame=self._blame
+            config, doctor, self.learning_rate, self.recovery, tell=run.write_incident, blame=self._blame
         )
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
         if self.stability is not None:

@@ -1,17 +1,12 @@
 """From a recipe and a config to parts: data, model, optimizer, schedule, and what acts on a run."""
 
-from ignition.assembly.control import (
-    checkpoint_of,
-    early_stop_of,
-    plateau_of,
-    recovery_of,
-    stability_of,
-    time_limits_of,
-)
+from ignition.assembly.control import checkpoint_of, early_stop_of, plateau_of, time_limits_of
 from ignition.assembly.datasets import TrainingData, build_splits, evaluation_loader, training_data
+from ignition.assembly.diagnosis import doctor_of
 from ignition.assembly.network import build_model, choose_device, chosen_weights, load_weights, over_processes
 from ignition.assembly.optimization import average_of, clipping_of, loss_weights, optimizer_of
 from ignition.assembly.recipe_parts import AssemblyError, ask
+from ignition.assembly.remedies import recovery_of, stability_of
 
 __all__ = [
     "AssemblyError",
@@ -24,6 +19,7 @@ __all__ = [
     "choose_device",
     "chosen_weights",
     "clipping_of",
+    "doctor_of",
     "early_stop_of",
     "evaluation_loader",
     "load_weights",
