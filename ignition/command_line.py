@@ -39,6 +39,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     from ignition.config import ConfigError
     from ignition.data import BadSample
     from ignition.events import Diverged
+    from ignition.faults import FaultError
     from ignition.handlers.checkpoint import SavingFailed
     from ignition.loss_terms import LossError
     from ignition.recipe import RecipeError
@@ -47,7 +48,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     known: Exception
     try:
         return command()
-    except (ConfigError, RecipeError, AssemblyError, RunFolderError) as error:
+    except (ConfigError, RecipeError, AssemblyError, FaultError, RunFolderError) as error:
         code, known = BAD_USAGE, error
     except (BadSample, BadCheckpoint, LossError, SavingFailed) as error:
         code, known = FAILED, error

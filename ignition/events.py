@@ -33,6 +33,8 @@ class StabilityEvents(EventEnum):
     NON_FINITE = "non_finite"
     LOSS_SPIKE = "loss_spike"
     SLOW_DIVERGENCE = "slow_divergence"
+    DIVERGENCE = "divergence"
+    EXPLODING_TERM = "exploding_term"
     GRADIENT_EXPLOSION = "gradient_explosion"
     GRADIENT_VANISHING = "gradient_vanishing"
     LEARNING_RATE_TOO_HIGH = "learning_rate_too_high"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,20 +52,68 @@ class LossWeights:
     >>> now = weights.at(2.0)
     >>> float(weights.total({"l1": torch.tensor(3.0), "smooth": torch.tensor(10.0)}, now))
     5.0
+
+    Attributes:
+        left_out: terms that count nothing whatever their weight says, see `leave_out`.
     """
 
     def __init__(self, weights: Mapping[str, Weight] | None = None):
         self.weights = dict(weights) if weights is not None else None
+        self.left_out: list[str] = []
+        self._terms: list[str] = []  # those of the loss, known when it was first summed up
+        self._constant: dict[str, float] | None = None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Work out once what does not change."""
         self._constant = None
         if self.weights is not None and not any(callable(weight) for weight in self.weights.values()):
-            self._constant = {name: float(weight) for name, weight in self.weights.items()}  # type: ignore[arg-type]
+            self._constant = self.at(0.0)
 
-    def at(self, epoch: float) -> Mapping[str, float]:
+    def at(self, epoch: float) -> dict[str, float]:
         """The weights at ``epoch``; empty where every term counts 1."""
         if self._constant is not None:
             return self._constant
         weights = self.weights or {}
-        return {name: float(weight(epoch) if callable(weight) else weight) for name, weight in weights.items()}
+        numbers = {name: float(weight(epoch) if callable(weight) else weight) for name, weight in weights.items()}
+        return {**numbers, **{name: 0.0 for name in self.left_out if name in numbers}}
+
+    def add(self, name: str, weight: Weight) -> None:
+        """Give a further term its weight; where every term counts 1, so does this."""
+        if self.weights is not None:
+            self.weights[name] = weight
+            self._settle()
+
+    def leave_out(self, name: str) -> bool:
+        """Let the term ``name`` count nothing from now on. False where it does so already, or no other term counts.
+
+        >>> weights = LossWeights({"l1": 1.0, "spread": 0.5})
+        >>> terms = {"l1": torch.tensor(3.0), "spread": torch.tensor(float("inf"))}
+        >>> float(weights.total(terms, weights.at(0.0))), weights.leave_out("spread"), weights.leave_out("l1")
+        (inf, True, False)
+        >>> float(weights.total(terms, weights.at(0.0)))
+        3.0
+        """
+        others = [term for term in self._terms if term not in (name, *self.left_out) and self._counts(term)]
+        if name in self.left_out or not others:
+            return False
+        self.left_out.append(name)
+        self._settle()
+        return True
+
+    def _counts(self, term: str) -> bool:
+        """Whether a term has a weight that is not always nought."""
+        weight = 1.0 if self.weights is None else self.weights.get(term, 0.0)
+        return callable(weight) or weight != 0.0
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """The terms that are left out; weights are the config's."""
+        return {"left_out": list(self.left_out)}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[str]]) -> None:
+        """Leave out those again."""
+        self.left_out = list(state["left_out"])
+        self._settle()
 
     def total(self, terms: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
         """The weighted sum of ``terms`` (each a 0-dim tensor).
@@ -75,8 +123,10 @@ class LossWeights:
         Raises:
             LossError: a term without a weight, a weight above nought without its term, or every weight nought.
         """
+        if not self._terms:
+            self._terms = list(terms)
         if self.weights is None:
-            weights = dict.fromkeys(terms, 1.0)
+            weights = {name: 0.0 if name in self.left_out else 1.0 for name in terms}
         elif len(weights) != len(terms) or weights.keys() != terms.keys():
             self._check(terms, weights)
         summands = [value if weights[name] == 1.0 else value * weights[name]

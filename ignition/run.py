@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.find_lr and (arguments.check or arguments.resume is not None):
         other = "--check" if arguments.check else "--resume"
         parser().error(f"--find-lr and {other} are different things to do: give one of them")
-    return guarded(lambda: _run(arguments), show_traceback=arguments.traceback)
+    return guarded(lambda: train(arguments), show_traceback=arguments.traceback)
 
 
 def _untangle(argv: list[str]) -> list[str]:
@@ -70,14 +71,15 @@ def _untangle(argv: list[str]) -> list[str]:
     return argv
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[Recipe]] = lambda recipe: recipe) -> int:
+    """Do what the command line says, with the recipe as ``change`` makes it. Returns the exit code."""
     from ignition import distributed  # heavy from here on
     from ignition.assembly import choose_device
     from ignition.check import check
     from ignition.config import load_config
     from ignition.recipe import load_recipe
 
-    recipe_class = load_recipe(arguments.recipe)
+    recipe_class = change(load_recipe(arguments.recipe))
     config_path = arguments.config or default_config(Path(arguments.recipe))
     config = load_config(config_path, overrides=arguments.settings, task=Path(arguments.recipe).stem,
                          recipe_settings=recipe_class.Settings)  # fmt: skip

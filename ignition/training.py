@@ -13,10 +13,10 @@ from ignition.before_and_after import BeforeAndAfter
 from ignition.config import Config
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
+from ignition.handlers.buffer_keeper import BufferKeeper
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
-from ignition.handlers.non_finite import NonFiniteSteps
 from ignition.handlers.pictures import Pictures
 from ignition.handlers.random_state import RandomState
 from ignition.handlers.recovery import Return
@@ -68,10 +68,11 @@ class Training:
         epoch_steps = -(-len(self.data.loader) // trainer_settings.accumulate)
         self.learning_rate = LearningRate(self.optimizer, schedule_of(config, epoch_steps), keep_rates=False)
         self.clipping = assembly.clipping_of(config, self.model)
-        self.guard = NonFiniteSteps(policy=config.stability.policy, max_skips=config.stability.max_skips)
+        self.guard = assembly.guard_of(config)
+        self.outlier_steps = assembly.outlier_steps_of(config)
         self.ema = assembly.average_of(config, self.model)
 
-        weights = assembly.loss_weights(config)
+        weights = self.loss_weights = assembly.loss_weights(config)
         augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
         self.trainer = build_trainer(
             network,
@@ -110,9 +111,16 @@ class Training:
         kept |= {"ema": self.ema} if self.ema is not None else {}
         self.recovery = assembly.recovery_of(config, kept, self.learning_rate, self._after_return)
         doctor = assembly.doctor_of(config, samples=self._samples)
-        self.stability = assembly.stability_of(
-            config, doctor, self.learning_rate, self.recovery, tell=run.write_incident, blame=self._blame
+        remedies = assembly.Remedies(
+            self.learning_rate,
+            self.clipping,
+            weights,
+            self.recovery,
+            self.outlier_steps,
+            cut=config.stability.cut,
+            blame=self._blame,
         )
+        self.stability = assembly.stability_of(config, doctor, remedies, tell=run.write_incident)
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
         if self.stability is not None:
             self.log.writers.append(self.stability)
@@ -146,7 +154,11 @@ class Training:
 
         # change gradients, judge, (step), schedule, average
         self.clipping.attach(trainer, self.optimizer)
-        self.guard.attach(trainer, self.optimizer)
+        BufferKeeper(self.model).attach(trainer, self.optimizer)
+        if self.guard is not None:
+            self.guard.attach(trainer, self.optimizer)
+        if self.outlier_steps is not None:
+            self.outlier_steps.attach(trainer, self.optimizer)
         self.learning_rate.attach(trainer)
         if self.ema is not None:
             self.ema.attach(trainer, self.optimizer)
@@ -196,13 +208,14 @@ class Training:
             "precision": self.precision,
             "learning_rate": self.learning_rate,
             f"clipping_{self.config.clip.kind}": self.clipping,
-            "guard": self.guard,
+            "loss_weights": self.loss_weights,
             "log": self.log,
             "evaluation": self.evaluation,
             "sampler": self.data.sampler,
             "random": RandomState(),
         }
-        asked: dict[str, Any] = {"plateau": self.plateau, "early_stop": self.early_stop, "ema": self.ema}
+        asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.outlier_steps, "ema": self.ema}
+        asked |= {"plateau": self.plateau, "early_stop": self.early_stop}
         asked["stability"] = self.stability  # behind the log, which hands it what is pending
         asked["recovery"] = self.recovery
         asked |= self.time_limits

@@ -26,8 +26,8 @@ FLOORS = {
         "learning_rate_curve",
     },
     2: {"engine", "recipe", "handlers", "optimizer"},
-    3: {"assembly", "before_and_after", "evaluations", "lifecycle", "reporting", "scheduling", "training"},
-    4: {"command_line", "run", "evaluate", "check", "find_learning_rate"},
+    3: {"assembly", "before_and_after", "evaluations", "faults", "lifecycle", "reporting", "scheduling", "training"},
+    4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 HEAVY = {"torch", "torchvision", "ignite", "kornia", "tensorboardX"}

@@ -61,6 +61,9 @@ class Recipe:
         roll_back_at: int = 0
         roll_backs: int = 1
         corrupt_at: int = 0
+        rate_at: int = 0
+        burst_from: int = 0
+        spike_at: int = 0
 
     def __init__(self, settings, data):
         self.settings, self.data = settings, data
@@ -80,7 +83,12 @@ class Recipe:
         loss = nn.functional.mse_loss(model(batch["x"]), batch["y"])
         if self.settings.explode_at and progress.iteration >= self.settings.explode_at:
             loss = loss * float("nan")
-        return {"square": loss}
+        if self.settings.spike_at and model.training and progress.iteration == self.settings.spike_at:
+            loss = loss * 1e4
+        if not self.settings.burst_from:
+            return {"square": loss}
+        burst = model.training and progress.iteration >= self.settings.burst_from
+        return {"square": loss, "spread": model(batch["x"]).square().mean() * (float("inf") if burst else 0.01)}
 
     def predict(self, model, batch):
         if self.settings.signal_in == "test" and len(batch["x"]) == 5:
@@ -105,6 +113,12 @@ class Recipe:
             def corrupt(engine):
                 for parameter in training.model.parameters():
                     parameter.mul_(20.0)
+
+        if self.settings.rate_at:
+            def jump(schedule):
+                return lambda step: schedule(step) * (1000.0 if step >= self.settings.rate_at else 1.0)
+
+            training.learning_rate.schedules = [jump(schedule) for schedule in training.learning_rate.schedules]
 
         if self.settings.roll_back_at:
             left = [self.settings.roll_backs]
@@ -431,8 +445,9 @@ def incidents(run):
 
 def test_what_goes_wrong_is_told_in_the_run_folder(recipe):
     words = [str(recipe), *COMMON, "trainer.epochs=2", "recipe.explode_at=7", "stability.max_skips=99"]
-    assert main([*words, "--output", "bad"]) == 0
-    (found,) = incidents("bad")
+    assert main([*words, "stability.on={divergence: tell}", "--output", "bad"]) == 0
+    found, diverged = incidents("bad")
+    assert (diverged["name"], diverged["first"], diverged["iteration"], diverged["done"]) == ("divergence", 7, 11, "")
     assert (found["name"], found["subject"], found["first"]) == ("non_finite", "square", 7)
     assert found["severity"] == "critical"
     assert found["advice"]
@@ -458,9 +473,9 @@ def test_a_run_whose_weights_went_wrong_goes_on_from_before_and_ends_as_the_clea
     words = [str(recipe), *COMMON, "trainer.epochs=40"]
     wrong = ["recipe.corrupt_at=150", "stability.snapshot_every=20"]
     assert main([*words, "--output", "clean"]) == 0
-    assert main([*words, *wrong, "--output", "left_alone"]) == 0
-    assert main([*words, *wrong, "stability.on={slow_divergence: rollback}", "--output", "helped"]) == 0
-    (found,) = [row for row in incidents("helped") if row["name"] == "slow_divergence"]
+    assert main([*words, *wrong, "stability.watch=false", "--output", "left_alone"]) == 0
+    assert main([*words, *wrong, "--output", "helped"]) == 0
+    (found,) = [row for row in incidents("helped") if row["name"] == "divergence"]
     assert 145 <= found["first"] <= 160 and found["iteration"] <= 190
     assert found["done"] == "back to earlier weights"
     payload = torch.load("helped/checkpoints/last.pt", weights_only=True)
@@ -475,3 +490,46 @@ def test_a_run_whose_weights_went_wrong_goes_on_from_before_and_ends_as_the_clea
     assert helped < 1.1 * clean < alone
     iterations = [row["iteration"] for row in rows("helped") if "train/batch_loss" in row]
     assert iterations == list(range(1, 241))  # nothing is taken out of the log
+
+
+def last(run, metric="val/mae"):
+    return [row[metric] for row in rows(run) if metric in row][-1]
+
+
+def test_a_run_whose_rate_jumps_goes_back_by_itself_to_weights_and_rate_from_before(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=40"]
+    assert main([*words, "--output", "clean"]) == 0
+    assert main([*words, "recipe.rate_at=150", "stability.watch=false", "--output", "alone"]) == 0
+    assert main([*words, "recipe.rate_at=150", "--output", "helped"]) == 0
+    (found,) = [row for row in incidents("helped") if row["name"] == "divergence"]
+    assert 150 <= found["first"] <= 155 and found["iteration"] <= 170
+    payload = torch.load("helped/checkpoints/last.pt", weights_only=True)
+    ((_, snapshot, _, factor),) = payload["recovery"]["returns"]
+    assert 50 <= snapshot <= 150 and factor == pytest.approx(1e-3)
+    assert last("helped") < 1.15 * last("clean") < last("alone")
+
+
+def test_a_term_that_explodes_is_left_out_and_so_it_is_after_a_resume(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=10"]
+    assert main([*words, "recipe.burst_from=31", "--output", "run"]) == 0
+    (found,) = [row for row in incidents("run") if row["name"] == "exploding_term"]
+    assert (found["subject"], found["first"], found["iteration"]) == ("spread", 31, 33)
+    assert found["done"] == "'spread' is left out of the loss from here on"
+    assert main([str(recipe), "--resume", "run", "trainer.epochs=12"]) == 0
+    assert torch.load("run/checkpoints/last.pt", weights_only=True)["guard"]["skipped"] == 3
+
+
+def test_a_spike_can_be_left_out_before_it_reaches_the_weights(recipe, capsys):
+    words = [str(recipe), *COMMON, "trainer.epochs=20", "recipe.spike_at=100"]
+    assert main([*words, "stability.on={loss_spike: skip, gradient_explosion: tell}", "--output", "run"]) == 0
+    (found,) = [row for row in incidents("run") if row["name"] == "loss_spike" and row["first"] == 100]
+    assert found["done"].startswith("its step was left out")
+    assert torch.load("run/checkpoints/last.pt", weights_only=True)["outlier_steps"]["skipped"] >= 1
+
+
+def test_what_the_config_asks_of_a_finding_adds_to_the_defaults(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=20", "recipe.spike_at=100", "clip.kind=norm"]
+    policy = "stability.on={gradient_explosion: tighten_clip, divergence: tell, exploding_term: tell}"
+    assert main([*words, policy, "--output", "run"]) == 0
+    payload = torch.load("run/checkpoints/last.pt", weights_only=True)
+    assert payload["clipping_norm"]["tightened"] == 0.5 and "recovery" not in payload

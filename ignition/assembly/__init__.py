@@ -1,15 +1,16 @@
 """From a recipe and a config to parts: data, model, optimizer, schedule, and what acts on a run."""
 
-from ignition.assembly.control import checkpoint_of, early_stop_of, plateau_of, time_limits_of
+from ignition.assembly.control import checkpoint_of, early_stop_of, guard_of, plateau_of, time_limits_of
 from ignition.assembly.datasets import TrainingData, build_splits, evaluation_loader, training_data
 from ignition.assembly.diagnosis import doctor_of
 from ignition.assembly.network import build_model, choose_device, chosen_weights, load_weights, over_processes
 from ignition.assembly.optimization import average_of, clipping_of, loss_weights, optimizer_of
 from ignition.assembly.recipe_parts import AssemblyError, ask
-from ignition.assembly.remedies import recovery_of, stability_of
+from ignition.assembly.remedies import Remedies, outlier_steps_of, recovery_of, stability_of
 
 __all__ = [
     "AssemblyError",
+    "Remedies",
     "TrainingData",
     "ask",
     "average_of",
@@ -22,9 +23,11 @@ __all__ = [
     "doctor_of",
     "early_stop_of",
     "evaluation_loader",
+    "guard_of",
     "load_weights",
     "loss_weights",
     "optimizer_of",
+    "outlier_steps_of",
     "over_processes",
     "plateau_of",
     "recovery_of",

@@ -9,14 +9,24 @@ from ignition.config import Config
 from ignition.handlers.checkpoint import Checkpoint
 from ignition.handlers.early_stopping import EarlyStopping
 from ignition.handlers.learning_rate import LearningRate
+from ignition.handlers.non_finite import NonFiniteSteps
 from ignition.handlers.plateau import Plateau
 from ignition.handlers.time_limit import TimeLimit
 
 # Objects of a checkpoint that a run may gain or lose between two starts, because settings switch them on and off.
 CHANGEABLE = (
-    "plateau", "early_stop", "ema", "stability", "recovery", "sampler", "time_limit", "job_limit",
+    "plateau", "early_stop", "ema", "stability", "recovery", "sampler", "time_limit", "job_limit", "guard",
+    "loss_weights", "outlier_steps",
     *(f"clipping_{kind}" for kind in ("none", "norm", "value", "agc", "autoclip", "zclip")),
 )  # fmt: skip
+
+
+def guard_of(config: Config) -> NonFiniteSteps | None:
+    """What keeps values that are not finite out of the weights, unless the config says not to look."""
+    settings = config.stability
+    if settings.policy == "off":
+        return None
+    return NonFiniteSteps(policy=settings.policy, max_skips=settings.max_skips)
 
 
 def plateau_of(config: Config, learning_rate: LearningRate) -> Plateau | None:

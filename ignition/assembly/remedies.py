@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from ignite.engine import Engine
 
 from ignition.config import Config
 from ignition.handlers.consensus import Consensus
+from ignition.handlers.gradient_clipping import GradientClipping
 from ignition.handlers.learning_rate import LearningRate
+from ignition.handlers.outlier_steps import Outlier, OutlierSteps
 from ignition.handlers.recovery import Recovery, Return
-from ignition.handlers.stability import Stability, ask_to_stop
+from ignition.handlers.stability import Action, Stability, ask_to_stop
+from ignition.loss_terms import LossWeights
 from ignition.stability import Doctor, Finding
 
 
@@ -25,41 +29,87 @@ def recovery_of(
     return Recovery(
         objects,
         learning_rate,
-        every=settings.snapshot_every,
+        every=settings.snapshot_every or max(50, config.logging.every),
         cut=settings.cut,
         attempts=settings.attempts,
         after=after,
     )
 
 
-def stability_of(
-    config: Config,
-    doctor: Doctor,
-    learning_rate: LearningRate,
-    recovery: Recovery | None,
-    *,
-    tell: Callable[[dict[str, Any]], object],
-    blame: Callable[[int], Sequence[int]],
-) -> Stability | None:
-    """What tells findings to ``tell``, and does about them what the config says; None if nothing is looked for.
+def outlier_steps_of(config: Config) -> OutlierSteps | None:
+    """What leaves out steps far from what is usual, if a finding leads to that."""
+    settings = config.stability
+    outliers = [name for name in get_args(Outlier) if settings.on.get(name) == "skip"]
+    return OutlierSteps(outliers) if settings.watch and outliers else None
 
-    ``blame`` counts the samples of an iteration's batch as guilty, and gives those that are left out from the next
-    epoch on because they were so more than once.
+
+@dataclass(frozen=True)
+class Remedies:
+    """The actions that a config can name. Each does something about a finding, and says what in words.
+
+    Attributes:
+        learning_rate, clipping, weights: what is cut, tightened, and has terms left out.
+        recovery, outliers: what goes back, and what leaves out steps; None where no finding leads to that.
+        cut: what the rate or the limit of clipping is multiplied by.
+        blame: counts the samples of an iteration's batch as guilty; gives those that are left out from the next epoch
+            on because they were so more than once.
     """
+
+    learning_rate: LearningRate
+    clipping: GradientClipping
+    weights: LossWeights
+    recovery: Recovery | None
+    outliers: OutlierSteps | None
+    cut: float
+    blame: Callable[[int], Sequence[int]]
+
+    def actions(self) -> dict[str, Action]:
+        """All of them by name."""
+        return {
+            "skip": self.skip,
+            "tighten_clip": self.tighten_clip,
+            "cut_rate": self.cut_rate,
+            "leave_out": self.leave_out,
+            "rollback": self.roll_back,
+            "stop": ask_to_stop,
+        }
+
+    def skip(self, engine: Engine, finding: Finding) -> str:
+        """The step was left out when it was due; its samples are blamed."""
+        if self.outliers is None or self.outliers.latest < finding.first:
+            return "its step was taken"
+        return f"its step was left out{self._blamed(finding.first)}"
+
+    def tighten_clip(self, engine: Engine, finding: Finding) -> str:
+        self.clipping.tighten(self.cut)
+        return f"the limit of clipping is multiplied by {self.cut:g}"
+
+    def cut_rate(self, engine: Engine, finding: Finding) -> str:
+        lowered = self.learning_rate.lower(self.cut)
+        return f"the learning rate is multiplied by {self.cut:g}" if lowered else "the rate is at its floor"
+
+    def leave_out(self, engine: Engine, finding: Finding) -> str:
+        """The loss term that the finding is about counts nothing from now on."""
+        if not self.weights.leave_out(finding.subject):
+            return ""
+        return f"'{finding.subject}' is left out of the loss from here on"
+
+    def roll_back(self, engine: Engine, finding: Finding) -> str:
+        if self.recovery is not None:
+            self.recovery.suspect(finding.first)
+        Consensus.of(engine).ask("rollback", finding.message)
+        return f"back to earlier weights{self._blamed(finding.first)}"
+
+    def _blamed(self, iteration: int) -> str:
+        guilty = ", ".join(map(str, self.blame(iteration)))
+        return f"; samples {guilty} are left out from the next epoch on" if guilty else ""
+
+
+def stability_of(
+    config: Config, doctor: Doctor, remedies: Remedies, *, tell: Callable[[dict[str, Any]], object]
+) -> Stability | None:
+    """What tells findings to ``tell``, and does about them what the config says; None if nothing is looked for."""
     if not config.stability.watch:
         return None
-
-    def cut_rate(engine: Engine, finding: Finding) -> str:
-        lowered = learning_rate.lower(config.stability.cut)
-        return f"the learning rate is multiplied by {config.stability.cut:g}" if lowered else "the rate is at its floor"
-
-    def roll_back(engine: Engine, finding: Finding) -> str:
-        if recovery is not None:
-            recovery.suspect(finding.first)
-        Consensus.of(engine).ask("rollback", finding.message)
-        guilty = ", ".join(map(str, blame(finding.first)))
-        left_out = f"; samples {guilty} are left out from the next epoch on" if guilty else ""
-        return f"back to earlier weights{left_out}"
-
-    actions = {"cut_rate": cut_rate, "rollback": roll_back, "stop": ask_to_stop}
-    return Stability(doctor, policy=config.stability.on, actions=actions, tell=tell)
+    policy = {finding: action for finding, action in config.stability.on.items() if action != "tell"}
+    return Stability(doctor, policy=policy, actions=remedies.actions(), tell=tell)

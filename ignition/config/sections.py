@@ -152,26 +152,43 @@ class Checkpoints(Section):
     safetensors: bool = Field(default=False, description="the weights also as `best.safetensors`, `last.safetensors`")
 
 
+Action = Literal["tell", "skip", "tighten_clip", "cut_rate", "leave_out", "rollback", "stop"]
+
+# What is done about findings unless the config says otherwise: nothing, as long as a run may get over it by itself.
+ON: dict[str, Action] = {"divergence": "rollback", "exploding_term": "leave_out"}
+# Findings that an action can be about, where it cannot be about all.
+ABLE: dict[str, tuple[str, ...]] = {
+    "skip": ("loss_spike", "gradient_explosion"),
+    "leave_out": ("exploding_term", "non_finite"),
+}
+
+
 class Stability(Section):
     """What is looked for in a run that goes wrong, and what it leads to."""
 
-    policy: Literal["skip", "stop"] = Field(
+    policy: Literal["skip", "stop", "off"] = Field(
         default="skip",
-        description="what a step with a loss or gradient that is not finite leads to: it is left out, or the run stops",
+        description="what a step with a loss or gradient that is not finite leads to: it is left out, or the run "
+        "stops; `off` does not look, and spares a GPU the wait for the answer",
     )
     max_skips: int = Field(default=10, ge=0, description="steps left out in a row before the run counts as diverged")
     watch: bool = Field(
         default=True, description="look for trouble in losses and gradients, and tell it in `incidents.jsonl`"
     )
-    on: dict[str, Literal["cut_rate", "rollback", "stop"]] = Field(
-        default_factory=dict,
-        description="what a finding leads to, by its name, besides being told: cut the learning rate, go on with "
-        "earlier weights and a cut rate, or stop",
+    on: dict[str, Action] = Field(
+        default_factory=lambda: dict(ON),
+        description="what findings lead to, by their names, besides being told; see docs/doctor.md. It adds to the "
+        "default, in which `tell` takes an action away",
     )
-    snapshot_every: int = Field(
-        default=100, ge=1, description="steps between the snapshots in memory that a rollback goes back to"
+    snapshot_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps between the three snapshots in host memory that a rollback goes back to; null: 50, or "
+        "`logging.every` where that is more",
     )
-    cut: float = Field(default=0.5, gt=0, le=1, description="what a cut multiplies the learning rate by")
+    cut: float = Field(
+        default=0.5, gt=0, le=1, description="what a cut multiplies the learning rate or the limit of clipping by"
+    )
     attempts: int = Field(default=3, ge=1, description="rollbacks after which the run counts as diverged")
 
     @field_validator("on")
@@ -182,7 +199,11 @@ class Stability(Section):
                 near = difflib.get_close_matches(name, NAMES, 1)
                 hint = f". Did you mean '{near[0]}'?" if near else ""
                 raise ValueError(f"nothing is found by the name of '{name}'{hint}")
-        return on
+        for name, action in on.items():
+            able = ABLE.get(action)
+            if able is not None and name not in able:
+                raise ValueError(f"'{action}' can be done about {' and '.join(able)}, not about {name}")
+        return {**ON, **on}
 
 
 class WandB(Section):
@@ -280,9 +301,14 @@ def inconsistencies(config: Config) -> list[tuple[Path, str]]:
     """Settings that are right each by itself and wrong together: where, and why."""
     found = list(misfits(config.schedule, config.trainer.epochs))
     stability, every = config.stability, config.logging.every
-    if "rollback" in stability.on.values() and SNAPSHOTS * stability.snapshot_every <= every:
+    asked = stability.snapshot_every
+    if asked is not None and "rollback" in stability.on.values() and SNAPSHOTS * asked <= every:
         least = every // SNAPSHOTS + 1
         why = f"findings come {every} iterations late (logging.every) and {SNAPSHOTS} snapshots are kept"
-        text = f"expected at least {least}, since {why}; found {stability.snapshot_every}"
+        text = f"expected at least {least}, since {why}; found {asked}"
         found.append((("stability", "snapshot_every"), text))
+    if "tighten_clip" in stability.on.values() and config.clip.kind not in ("norm", "value", "agc"):
+        limits = "norm, value and agc have one"
+        text = f"'tighten_clip' needs a limit to lower, and clip.kind is '{config.clip.kind}': {limits}"
+        found.append((("stability", "on"), text))
     return found

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ignition.handlers.buffer_keeper import BufferKeeper
     from ignition.handlers.checkpoint import Checkpoint
     from ignition.handlers.clipping_rules import AGC, AutoClip, MaxNorm, MaxValue, ZClip
     from ignition.handlers.consensus import Consensus
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ignition.handlers.metrics_log import MetricsLog
     from ignition.handlers.mlflow_tracking import MLflow
     from ignition.handlers.non_finite import NonFiniteSteps
+    from ignition.handlers.outlier_steps import OutlierSteps
     from ignition.handlers.pictures import Pictures
     from ignition.handlers.plateau import Plateau
     from ignition.handlers.progress import Progress
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AGC": "clipping_rules",
     "AutoClip": "clipping_rules",
+    "BufferKeeper": "buffer_keeper",
     "Checkpoint": "checkpoint",
     "Consensus": "consensus",
     "Constant": "schedules",
@@ -65,6 +68,7 @@ _MODULES = {
     "MaxValue": "clipping_rules",
     "MetricsLog": "metrics_log",
     "NonFiniteSteps": "non_finite",
+    "OutlierSteps": "outlier_steps",
     "OneCycle": "schedules",
     "PerEpoch": "schedules",
     "Pictures": "pictures",
@@ -93,6 +97,7 @@ __all__ = [
     "AGC",
     "EMA",
     "AutoClip",
+    "BufferKeeper",
     "Checkpoint",
     "Consensus",
     "Constant",
@@ -109,6 +114,7 @@ __all__ = [
     "MetricsLog",
     "NonFiniteSteps",
     "OneCycle",
+    "OutlierSteps",
     "PerEpoch",
     "Pictures",
     "Plateau",

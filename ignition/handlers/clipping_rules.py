@@ -52,6 +52,10 @@ class MaxNorm:
     def __init__(self, max_norm: float):
         self.max_norm = _positive("max_norm", max_norm)
 
+    def tighten(self, factor: float) -> None:
+        """Multiply the limit."""
+        self.max_norm *= factor
+
     def judge(self, gradients: Gradients) -> Verdict:
         return Verdict(gradients.size > self.max_norm, self.max_norm)
 
@@ -72,6 +76,10 @@ class MaxValue:
 
     def __init__(self, max_value: float):
         self.max_value = _positive("max_value", max_value)
+
+    def tighten(self, factor: float) -> None:
+        """Multiply the limit."""
+        self.max_value *= factor
 
     def judge(self, gradients: Gradients) -> Verdict:
         over = norms(map(real_view, gradients.tensors), math.inf) > self.max_value
@@ -114,6 +122,10 @@ class AGC:
         if not several or not all(isinstance(entry, torch.Tensor) for entry in self.skip):
             raise ValueError(f"skip is {skip!r}; it must be several parameters, for instance model.head.parameters()")
         self._skipped = {id(parameter) for parameter in self.skip}
+
+    def tighten(self, factor: float) -> None:
+        """Multiply the limit."""
+        self.clipping *= factor
 
     def judge(self, gradients: Gradients) -> Verdict:
         weights, tensors = self._judged(gradients)

@@ -59,6 +59,7 @@ class GradientClipping:
             raise ValueError("the same rule object was given twice; it would see every step twice. Make two of them")
         self._counts: dict[str, torch.Tensor | int] = dict.fromkeys(self._rules, 0)
         self._latest: dict[str, Verdict] = {}
+        self.tightened = 1.0  # what the rule's limit has been multiplied by
 
     @property
     def _rules(self) -> dict[str, ClippingRule]:
@@ -108,6 +109,23 @@ class GradientClipping:
         self._counts[name] += clipped.bool() if isinstance(clipped, torch.Tensor) else bool(clipped)
         return verdict
 
+    def tighten(self, factor: float) -> bool:
+        """Multiply the limit of the rule, for the rest of the run. False if it has none.
+
+        `AutoClip` and `ZClip` find their limits by themselves.
+
+        >>> clipping = GradientClipping(max_norm=1.0)
+        >>> clipping.tighten(0.5), clipping.rule.max_norm
+        (True, 0.5)
+        """
+        if not 0 < factor <= 1:
+            raise ValueError(f"factor is {factor}; it lowers the limit, so it must be above 0, and at most 1")
+        if not hasattr(self.rule, "tighten"):
+            return False
+        self.rule.tighten(factor)  # type: ignore[union-attr]
+        self.tightened *= factor
+        return True
+
     def measures(self, engine: Engine | None = None) -> dict[str, torch.Tensor | float]:
         """What the rules made of the latest step, a source for `MetricsLog`; tensors are 0-dim, on the device.
 
@@ -126,7 +144,7 @@ class GradientClipping:
     def state_dict(self) -> dict[str, Any]:
         """How often it has clipped, what the rule remembers, and both of each shadow."""
         shadows = {name: self._state_of(name, rule) for name, rule in self.shadows.items()}
-        return {**self._state_of("", self.rule), "shadow": shadows}
+        return {**self._state_of("", self.rule), "shadow": shadows, "tightened": self.tightened}
 
     def _state_of(self, name: str, rule: ClippingRule | None) -> dict[str, Any]:
         remembers = hasattr(rule, "state_dict")
@@ -144,6 +162,9 @@ class GradientClipping:
                 f"this state of gradient clipping was saved with the rule {state['rule']}, and the rule here is "
                 f"{_kind(self.rule)}. Use the same rule to go on"
             )
+        if hasattr(self.rule, "tighten"):
+            self.rule.tighten(state.get("tightened", 1.0) / self.tightened)  # type: ignore[union-attr]
+            self.tightened = state.get("tightened", 1.0)
         saved = {"": state, **state["shadow"]}
         for name, rule in self._rules.items():
             if name in saved:

@@ -89,3 +89,14 @@ def norms(tensors: Iterable[torch.Tensor], order: float = 2.0) -> torch.Tensor:
 
 def real_view(tensor: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def read_together(norm: torch.Tensor, loss: torch.Tensor | float | None) -> tuple[float, float]:
+    """Gradient norm and loss as numbers, with one transfer from the device; where there is no loss, it is 0."""
+    if not isinstance(loss, torch.Tensor):
+        return float(norm), 0.0 if loss is None else float(loss)
+    loss = loss.detach()
+    if norm.device.type == "cpu" and loss.device.type == "cpu":
+        return float(norm), float(loss)
+    norm_value, loss_value = torch.stack((norm.float(), loss.to(norm.device).float().reshape(()))).tolist()
+    return norm_value, loss_value

@@ -50,7 +50,7 @@ class MetricsLog:
 
     Args:
         writers: callables that take a row, for instance ``RunFolder.write_metrics`` and a `TensorBoard`.
-        every: iterations between two readings of the device.
+        every: iterations between two readings of the device. One whose step was left out is read at once.
         sources: each ``source(engine)`` gives further numbers by name, floats or tensors of one element. Asked on every
             process at the end of each iteration in which a step was due.
 
@@ -126,10 +126,11 @@ class MetricsLog:
                 row["train/gradient_norm"] = _settled("engine.state.gradient_norm", norm)
             for source in self.sources:
                 self._ask(source, engine, row)
+        left_out = self._step_due and state.skip_step  # to know that, somebody has waited for the device already
         self._step_due, self._rates = False, {}
         self._pending.append(_Pending(row, tuple(losses), samples))
         self._iterations += 1
-        if self._iterations >= self.every:
+        if self._iterations >= self.every or left_out:
             self.flush()
 
     def _ask(self, source: Source, engine: Engine, row: Row) -> None:

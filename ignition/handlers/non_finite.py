@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ignition import distributed
 from ignition.events import Diverged, StepEvents, watch
-from ignition.handlers.gradients import Gradients
+from ignition.handlers.gradients import Gradients, read_together
 
 Policy = Literal["skip", "stop"]
 
@@ -23,8 +23,8 @@ _WORDS = {_LOSS: "loss", _GRADIENT: "gradient", _BOTH: "loss and gradient"}
 class NonFiniteSteps:
     """Leaves out every optimizer step whose loss or gradient is not finite, or ends the run there.
 
-    Weights and the optimizer's moments stay as they were; buffers that a forward pass has already changed (running
-    statistics of batch norm) do not come back. All processes leave out the same steps.
+    Weights and the optimizer's moments stay as they were, and with a `BufferKeeper` so do buffers, which the forward
+    pass has changed already. All processes leave out the same steps.
 
     Attach it after what changes gradients. It reads loss and gradient norm together, once a step: the one time that a
     step waits for the device, because whether to step has to be known before the step.
@@ -80,7 +80,7 @@ class NonFiniteSteps:
         Raises:
             Diverged: the policy is ``stop``, or too many steps in a row had to be left out.
         """
-        norm_value, loss_value = _read(norm, loss)
+        norm_value, loss_value = read_together(norm, loss)
         fault = _GRADIENT * (not math.isfinite(norm_value)) + _LOSS * (not math.isfinite(loss_value))
         agreed = distributed.agree(fault)
         if agreed == _FINE:
@@ -107,14 +107,3 @@ class NonFiniteSteps:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on counting."""
         self.skipped, self.in_row = state["skipped"], state["in_row"]
-
-
-def _read(norm: torch.Tensor, loss: torch.Tensor | float | None) -> tuple[float, float]:
-    """Both as numbers, with one transfer from the device. No loss counts as a finite one."""
-    if not isinstance(loss, torch.Tensor):
-        return float(norm), 0.0 if loss is None else float(loss)
-    loss = loss.detach()
-    if norm.device.type == "cpu" and loss.device.type == "cpu":
-        return float(norm), float(loss)
-    norm_value, loss_value = torch.stack((norm.float(), loss.to(norm.device).float().reshape(()))).tolist()
-    return norm_value, loss_value

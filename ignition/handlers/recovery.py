@@ -37,10 +37,14 @@ class Return(NamedTuple):
 
 @dataclass(eq=False)
 class _Snapshot:
-    """The states after ``iteration``; ``measured`` is the first iteration that was (again) run with them."""
+    """The states after ``iteration``; ``measured`` is the first iteration that was (again) run with them.
+
+    ``rate`` is the learning rate of the step that led to them, if one is to be cut.
+    """
 
     iteration: int
     measured: int
+    rate: float | None
     host: HostCopy
     states: Payload
 
@@ -49,7 +53,8 @@ class Recovery:
     """Keeps snapshots of weights in memory, and gives a run that went wrong those of an earlier iteration.
 
     The run goes on from where it stands: the iteration never goes back, what was logged stays, batches between are
-    passed over by themselves, schedules go on, and the learning rate is cut. Moments, loss scale and average come back
+    passed over by themselves, schedules go on, and the learning rate is cut: to ``cut`` times what it is, or to what it
+    was at the snapshot where that is less, in case its rise was the fault. Moments, loss scale and average come back
     with the weights, gradients are dropped. After Chowdhery and others (PaLM, 2022), section 5.1: start again from
     before the spike and leave out the batches that led to it.
 
@@ -68,7 +73,7 @@ class Recovery:
         learning_rate: a `LearningRate` to be cut at each return; None: rates stay.
         every: optimizer steps between snapshots.
         keep: how many snapshots there are.
-        cut: what the rate is multiplied by; 1 leaves it.
+        cut: what the rate is multiplied by; 1 only takes back a rise since the snapshot.
         attempts: returns that are allowed; what did not help so often will not help.
         window: count those of so many iterations only; None: of the whole run, since each one cuts the rate for good.
         after: ``after(engine, Return)``, called on every process when all is given back, for instance to discard
@@ -120,6 +125,7 @@ class Recovery:
         self._free: list[HostCopy] = []
         self._suspected: int | None = None
         self._stepped, self._steps = False, 0  # in this iteration; iterations with a step since the last snapshot
+        self._used: float | None = None  # the learning rate of the latest step
         self._changed = 0  # the iteration that left the weights as they are
         self._meant = [  # infinite by design, as a mask is
             f"{name}.{buffer}"
@@ -144,6 +150,7 @@ class Recovery:
         if not trainer.has_registered_events(StepEvents.STEP_COMPLETED):
             raise ValueError(f"objects has {', '.join(self.objects)} and no optimizer; its steps have to be counted")
         trainer.add_event_handler(Events.STARTED, lambda engine: self.snapshot(engine.state.iteration))
+        trainer.add_event_handler(StepEvents.GRADIENTS_READY, self._note_rate)
         trainer.add_event_handler(StepEvents.STEP_COMPLETED, self._note_step)
         # Not when the iteration before has completed: a handler may yet call it wrong then.
         trainer.add_event_handler(Events.ITERATION_STARTED, self._between)
@@ -155,6 +162,9 @@ class Recovery:
         done = self._return(reason, engine.state.iteration, wrong_from=self._changed + 1)
         if self.after is not None:
             self.after(engine, done)
+
+    def _note_rate(self, engine: Engine) -> None:
+        self._used = self._rate  # before the step, after which the schedule goes on
 
     def _note_step(self, engine: Engine) -> None:
         self._stepped = True
@@ -194,7 +204,7 @@ class Recovery:
         if len(self._snapshots) == self.keep:
             self._drop(self._snapshots[:1])
         host = self._free.pop() if self._free else HostCopy()
-        self._snapshots.append(_Snapshot(iteration, iteration + 1, host, host.take(states)))
+        self._snapshots.append(_Snapshot(iteration, iteration + 1, self._used or self._rate, host, host.take(states)))
         return True
 
     def restore(self, reason: str, iteration: int) -> Return:
@@ -227,7 +237,7 @@ class Recovery:
         snapshot = next(one for one in self._snapshots if one.iteration == place)
         self._give_back(snapshot)
         self._drop([one for one in self._snapshots if one.iteration > place])
-        factor = self.cut if self.learning_rate is not None and self.learning_rate.lower(self.cut) else 1.0
+        factor = self._cut_rate(snapshot)
         snapshot.measured, self._changed = iteration + 1, iteration
         self._suspected, self._stepped, self._steps = None, False, 0
         done = Return(iteration, place, reason, factor)
@@ -235,6 +245,18 @@ class Recovery:
         text = "iteration %d: on with the weights of iteration %d and the learning rate times %g, since %s"
         log.warning(text, iteration, place, factor, reason)
         return done
+
+    @property
+    def _rate(self) -> float | None:
+        """The learning rate of the coming step."""
+        return None if self.learning_rate is None else max(self.learning_rate.rates)
+
+    def _cut_rate(self, snapshot: _Snapshot) -> float:
+        """Cut the rate, or take back its rise since the snapshot if that is more."""
+        if self.learning_rate is None or not snapshot.rate or not self._rate:
+            return 1.0
+        factor = min(self.cut, snapshot.rate / self._rate)
+        return factor if factor < 1 and self.learning_rate.lower(factor) else 1.0
 
     def _choose(self, wrong_from: int) -> int | None:
         """The iteration of the snapshot to go back to."""

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ignition.stability.data_wait import DataWait
     from ignition.stability.dead_term import DeadTerm
     from ignition.stability.dead_units import DeadUnits, UntouchedParameters
+    from ignition.stability.divergence import Divergence
     from ignition.stability.doctor import Doctor
+    from ignition.stability.exploding_term import ExplodingTerm
     from ignition.stability.finding import NAMES, Advice, Finding
     from ignition.stability.gradient_norm import GradientExplosion, GradientVanishing
     from ignition.stability.learning_rate import LearningRateTooHigh, LearningRateTooLow
@@ -36,7 +38,9 @@ _MODULES = {
     "DataWait": "data_wait",
     "DeadTerm": "dead_term",
     "DeadUnits": "dead_units",
+    "Divergence": "divergence",
     "Doctor": "doctor",
+    "ExplodingTerm": "exploding_term",
     "Finding": "finding",
     "GradientExplosion": "gradient_norm",
     "GradientVanishing": "gradient_norm",
@@ -68,7 +72,9 @@ __all__ = [
     "DataWait",
     "DeadTerm",
     "DeadUnits",
+    "Divergence",
     "Doctor",
+    "ExplodingTerm",
     "Finding",
     "GradientExplosion",
     "GradientVanishing",

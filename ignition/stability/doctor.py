@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 from ignition.stability.advice import RunSettings
 from ignition.stability.data_wait import DataWait
+from ignition.stability.divergence import Divergence
+from ignition.stability.exploding_term import ExplodingTerm
 from ignition.stability.finding import Finding
 from ignition.stability.gradient_norm import GradientExplosion, GradientVanishing
 from ignition.stability.learning_rate import LearningRateTooHigh, LearningRateTooLow
@@ -71,6 +73,8 @@ class Doctor:
             "non_finite": NonFinite(settings=settings),
             "loss_spike": LossSpike(settings=settings),
             "slow_divergence": SlowDivergence(settings=settings),
+            "divergence": Divergence(settings=settings),
+            "exploding_term": ExplodingTerm(),
             "gradient_explosion": GradientExplosion(settings=settings),
             "gradient_vanishing": GradientVanishing(settings=settings),
             "learning_rate_too_high": LearningRateTooHigh(settings=settings),
@@ -124,6 +128,8 @@ class Doctor:
             ),
             detectors["loss_spike"].update(iteration, loss),
             detectors["slow_divergence"].update(iteration, loss),
+            detectors["divergence"].update(iteration, loss, detectors["slow_divergence"]),
+            detectors["exploding_term"].update(iteration, loss, terms),
             detectors["learning_rate_too_high"].update(iteration, loss),
             detectors["learning_rate_too_low"].update(iteration, loss, rate_share=share),
         ]

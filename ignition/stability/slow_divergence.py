@@ -30,6 +30,10 @@ class SlowDivergence:
         subject: what the values are of where there are several, as a term of the loss.
         settings: those of the run, for the advice.
 
+    Attributes:
+        active: whether it rises now.
+        onset, level, scale: since which iteration the sum has been above nought, and what was usual before.
+
     >>> divergence = SlowDivergence()
     >>> findings = [divergence.update(i, 2.0 + 0.1 * (i % 7) + 0.02 * max(0, i - 100)) for i in range(200)]
     >>> [finding.message for finding in findings if finding]
@@ -58,9 +62,8 @@ class SlowDivergence:
 
     def _begin(self) -> None:
         self.active = False
+        self.onset, self.level, self.scale = 0, 0.0, 0.0
         self._sum = 0.0
-        self._onset = 0
-        self._level = 0.0
 
     def reset(self) -> None:
         """Begin anew: a known change, such as a restart of the schedule, makes another loss usual."""
@@ -74,7 +77,7 @@ class SlowDivergence:
             return None
         median, scale = reading
         if self._sum == 0.0:
-            self._onset, self._level = iteration, median
+            self.onset, self.level, self.scale = iteration, median, scale
         # Twice h is the most, so that it can be over within as many values as it took to begin.
         self._sum = min(max(0.0, self._sum + min((loss - median) / scale, self.CAP) - self.k), 2 * self.h)
         if self._sum == 0.0:
@@ -86,11 +89,11 @@ class SlowDivergence:
         return Finding(
             "slow_divergence",
             "critical",
-            f"{what} has been rising since iteration {self._onset}, from {self._level:.4g} to {loss:.4g}",
-            self._onset,
+            f"{what} has been rising since iteration {self.onset}, from {self.level:.4g} to {loss:.4g}",
+            self.onset,
             iteration,
             subject=self.subject,
-            evidence={"loss": loss, "level": self._level, "median": median, "scale": scale, "sum": self._sum},
+            evidence={"loss": loss, "level": self.level, "median": median, "scale": scale, "sum": self._sum},
             confidence=0.98,  # with one slow divergence in 1000 values
             advice=given(
                 change_rate(self.settings, 0.5, "smaller steps stay where the loss still falls"),
@@ -104,13 +107,14 @@ class SlowDivergence:
         return {
             "active": self.active,
             "sum": self._sum,
-            "onset": self._onset,
-            "level": self._level,
+            "onset": self.onset,
+            "level": self.level,
+            "usual": self.scale,
             "scale": self._scale.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self.active, self._sum = state["active"], state["sum"]
-        self._onset, self._level = state["onset"], state["level"]
+        self.onset, self.level, self.scale = state["onset"], state["level"], state["usual"]
         self._scale.load_state_dict(state["scale"])

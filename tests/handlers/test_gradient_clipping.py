@@ -566,3 +566,25 @@ def test_two_processes_have_the_same_thresholds_and_weights(two_processes):
         assert mine[3] != other[3]  # they did see other data
         assert mine[2] > 0
         assert len(mine[1]) == 10
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit"), [(lambda: MaxNorm(2.0), "max_norm"), (lambda: MaxValue(2.0), "max_value"), (AGC, "clipping")]
+)
+def test_a_limit_can_be_tightened_and_stays_so_over_a_resume(rule, limit):
+    clipping = GradientClipping(rule())
+    before = getattr(clipping.rule, limit)
+    assert clipping.tighten(0.5) and clipping.tighten(0.5)
+    assert getattr(clipping.rule, limit) == 0.25 * before
+    resumed = GradientClipping(rule())
+    resumed.load_state_dict(clipping.state_dict())
+    assert getattr(resumed.rule, limit) == 0.25 * before
+    clipping.load_state_dict(GradientClipping(rule()).state_dict())  # taken back to before
+    assert getattr(clipping.rule, limit) == before
+
+
+def test_a_rule_that_finds_its_limit_by_itself_has_none_to_tighten():
+    assert not GradientClipping(ZClip()).tighten(0.5)
+    assert not GradientClipping().tighten(0.5)
+    with pytest.raises(ValueError, match="factor is 2.0; it lowers the limit"):
+        GradientClipping(max_norm=1.0).tighten(2.0)

@@ -550,3 +550,16 @@ def test_two_processes_write_the_mean_over_all_samples_and_the_first_ones_other_
     assert [row["iteration"] for row in rows if "alone" in row] == [1, 2, 3]
     assert [row["iteration"] for row in rows] == [1, 1, 2, 2, 3, 3, 3]
     assert column(rows, "train/epoch_avg_loss") == [pytest.approx((1.0 * 3 + 2.0 + 4.0 + 5.0 + 4.0) / 7)]
+
+
+def test_a_step_that_was_left_out_is_told_at_once():
+    rows, seen = [], []
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = build_trainer(model, optimizer, lambda model, x, progress: {"square": model(x).square().mean()})
+    NonFiniteSteps().attach(trainer, optimizer)
+    MetricsLog(rows.append, every=50).attach(trainer, optimizer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(len(rows)))
+    batch = torch.ones(2, 1)
+    trainer.run([batch, batch, batch * NAN, batch])
+    assert seen == [0, 0, 3, 3]

@@ -266,6 +266,21 @@ def test_the_rate_is_cut_at_once_and_the_schedule_goes_on_from_where_it_is():
 # -------------------------------------------------------------------------------------------------------- on an engine
 
 
+@pytest.mark.parametrize(
+    ("risen", "cut", "factor"), [(100.0, 0.5, 0.01), (1.5, 0.5, 0.5), (0.1, 0.5, 0.5), (4.0, 1.0, 0.25)]
+)
+def test_a_rate_that_had_risen_since_the_snapshot_comes_down_to_what_it_was(risen, cut, factor):
+    model = one_weight()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+    rate = LearningRate(optimizer, lambda step: risen if step >= 5 else 1.0)
+    recovery = Recovery({"model": model, "optimizer": optimizer}, rate, cut=cut)
+    recovery.snapshot(4)
+    for _ in range(6):
+        rate.step()
+    assert recovery.restore("loss 9e9", 7).factor == pytest.approx(factor)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * risen * factor)
+
+
 def test_the_run_goes_on_and_what_it_did_is_told(caplog):
     told = []
     trainer, model, recovery = counting(every=3, after=lambda engine, done: told.append((engine, done)))
@@ -404,12 +419,13 @@ def regression(*, factor, recover):
     return nn.functional.mse_loss(model(inputs), targets).item(), recovery
 
 
-def test_a_rate_a_hundred_times_too_high_is_cut_until_the_run_ends_near_the_clean_one():
+def test_a_rate_a_hundred_times_too_high_is_taken_back_and_the_run_ends_near_the_clean_one():
     clean, _ = regression(factor=1.0, recover=False)
     lost, _ = regression(factor=100.0, recover=False)
     saved, recovery = regression(factor=100.0, recover=True)
     assert math.isnan(lost)
-    assert [done[:2] + done[3:] for done in recovery.returns] == [(102, 100, 0.1), (105, 100, 0.1)]
+    assert [done[:2] for done in recovery.returns] == [(102, 100)]
+    assert recovery.returns[0].factor == pytest.approx(0.01, rel=1e-2)
     assert (clean, saved) == (pytest.approx(0.0336, abs=5e-4), pytest.approx(0.0338, abs=5e-4))
     assert saved < 1.05 * clean
 
