@@ -115,4 +115,4 @@ def test_the_untrained_loss_is_where_slow_convergence_begins():
     rows = list(epochs(means, means))
     began = [{"iteration": 1, "epoch": 1, "train/learning_rate": 0.1, "train/batch_loss": 2.2}]
     assert "slow_convergence" not in dict(names(Doctor(), began + rows))
-    assert Doctor().state_dict()["began"] is False
+    assert Doctor().state_dict()["rows"]["evaluations"]["began"] is False
