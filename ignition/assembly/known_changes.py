@@ -33,17 +33,16 @@ def _of_rate(config: Config, epoch_length: int) -> list[int]:
     epoch_steps = -(-epoch_length // accumulate)
     steps = config.trainer.epochs * epoch_steps
     schedule = schedule_of(config, epoch_steps)
-    places = {
-        step
-        for place in _joints(schedule, 0.0, steps)
-        for step in range(math.ceil(place) - 1, math.ceil(place) + 2)  # a joint in fractions of a step is rounded
-        if 0 < step < steps
-    }
+    places: set[int] = set()
+    for place in _joints(schedule, 0.0, steps):
+        rounded = 0 if place == int(place) else 1  # one in fractions of a step may fall to either side
+        places.update(range(math.ceil(place) - rounded, math.ceil(place) + rounded + 1))
     warm_ups = list(_warm_ups(schedule, 0.0))
     rises = [
         step
         for step in sorted(places)
-        if schedule(step) > RISE * schedule(step - 1)
+        if 0 < step < steps
+        and schedule(step) > RISE * schedule(step - 1)
         and not any(begin < step <= math.ceil(end) for begin, end in warm_ups)
     ]
     iterations = []
@@ -67,8 +66,11 @@ def _joints(schedule: Schedule, begin: float, end: float) -> Iterator[float]:
             for epoch in _joints(schedule.schedule, 0.0, (end - begin) / length):
                 yield begin + math.ceil(epoch - 1e-9) * length
         case WarmRestarts():
-            place, period = schedule.period, schedule.period
-            while place < min(end - begin, schedule.end):
+            period = schedule.period
+            if schedule.multiplier == 1:
+                period = max(period, 1.0)  # one of less than a step restarts with each
+            place = period
+            while place <= min(end - begin, schedule.end):
                 yield begin + place
                 period *= schedule.multiplier
                 place += period

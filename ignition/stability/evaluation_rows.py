@@ -19,7 +19,7 @@ from ignition.stability.unstable_validation import UnstableValidation
 
 LOSS, TERM, SIGNAL, BASELINE = "val/loss", "val/loss/", "val/signal/", "baseline/"
 # Detectors that compare losses: they begin anew where the loss is another sum of its terms, on purpose.
-OF_WEIGHTS = ("overfitting", "unstable_validation", "plateau", "absolute")
+OF_WEIGHTS = ("overfitting", "unstable_validation", "slow_convergence", "plateau", "absolute")
 
 Weights = Callable[[int], Mapping[str, float]]
 

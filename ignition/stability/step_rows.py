@@ -18,8 +18,8 @@ from ignition.stability.slow_divergence import SlowDivergence
 
 # Detectors that know which loss is usual: they begin anew where another one is, on purpose.
 OF_LEVEL = ("loss_spike", "slow_divergence", "divergence")
-# Those of gradients, where the loss is another sum of its terms.
-OF_WEIGHTS = ("gradient_explosion", "gradient_vanishing")
+# Those that have to where the loss is another sum of its terms.
+OF_WEIGHTS = ("gradient_explosion", "gradient_vanishing", "learning_rate_too_high")
 
 
 class StepRows:
