@@ -88,12 +88,11 @@ class EvaluationRows:
         """Look at the training loss of an epoch."""
         if not self._is_new(iteration):
             return None
-        self._training = numbers["train/epoch_avg_loss"]
+        training = numbers["train/epoch_avg_loss"]
+        self._training = training if math.isfinite(training) else None
         if "slow_convergence" not in self.detectors or not self.changes.same_sum(iteration):
             return None  # what the loss was at first says nothing any more
-        found: Finding | None = self.detectors["slow_convergence"].update(
-            iteration, self._training, rate_share=rate_share
-        )
+        found: Finding | None = self.detectors["slow_convergence"].update(iteration, training, rate_share=rate_share)
         return found
 
     def read(self, iteration: int, numbers: Mapping[str, float], rate_share: float) -> list[Finding | None]:
