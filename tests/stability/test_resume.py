@@ -136,6 +136,7 @@ def test_findings_are_rows_of_a_file(name):
 # ------------------------------------------------------------------------------------ the doctor, and all kinds of rows
 
 NUMBERS = st.sampled_from([0.0, 0.003, 0.5, 1.0, 1.1, 9.0, "NaN", "Infinity"])
+WEIGHTS = {"a": 1.0, "b": 2.0}
 KINDS = {
     "step": lambda x, y: {
         "train/batch_loss": x, "train/loss/a": x, "train/gradient_norm": y, "train/update_ratio": y,
@@ -154,10 +155,9 @@ KINDS = {
     },
     "units": lambda x, y: {"units": {"a": [9 if x == 9.0 else 0, 10], "b": [0, 0]}},
     "terms": lambda x, y: {
-        "terms": {"norms": {"a": x, "b": y, "c": 1.0}, "cosines": {"a|b": -0.9 if x == 1.0 else y}, "weights": {"a": 1.0}}
+        "terms": {"norms": {"a": x, "b": y, "c": 1.0}, "cosines": {"a|b": -y if x == 1.0 else y}, "weights": WEIGHTS}
     },
 }  # fmt: skip
-WEIGHTS = {"a": 1.0, "b": 2.0}
 CHANGES = KnownChanges(rates=[40, 300], weights=[90], ramps=[(120, 150), (400, 900)])
 ROWS = st.lists(
     st.tuples(st.sampled_from(list(KINDS)), st.sampled_from([1, 1, 1, 0, 7, 60]), NUMBERS, NUMBERS), max_size=120
