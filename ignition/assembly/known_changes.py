@@ -33,10 +33,7 @@ def _of_rate(config: Config, epoch_length: int) -> list[int]:
     epoch_steps = -(-epoch_length // accumulate)
     steps = config.trainer.epochs * epoch_steps
     schedule = schedule_of(config, epoch_steps)
-    places: set[int] = set()
-    for place in _joints(schedule, 0.0, steps):
-        rounded = 0 if place == int(place) else 1  # one in fractions of a step may fall to either side
-        places.update(range(math.ceil(place) - rounded, math.ceil(place) + rounded + 1))
+    places = {math.ceil(place) for place in _joints(schedule, 0.0, steps)}
     warm_ups = list(_warm_ups(schedule, 0.0))
     rises = [
         step
@@ -69,9 +66,11 @@ def _joints(schedule: Schedule, begin: float, end: float) -> Iterator[float]:
             period = schedule.period
             if schedule.multiplier == 1:
                 period = max(period, 1.0)  # one of less than a step restarts with each
-            place = period
+            place, exact = period, float(period).is_integer()
             while place <= min(end - begin, schedule.end):
                 yield begin + place
+                if not exact:  # then it may be a step sooner or later, by how it is rounded
+                    yield from (begin + place - 1, begin + place + 1)
                 period *= schedule.multiplier
                 place += period
 
