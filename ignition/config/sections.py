@@ -163,15 +163,15 @@ class Stability(Section):
     watch: bool = Field(
         default=True, description="look for trouble in losses and gradients, and tell it in `incidents.jsonl`"
     )
-    rules: Literal["relative", "absolute"] = Field(
-        default="relative",
-        description="what losses over epochs are judged by: what the run itself has gained, or limits in units of the "
-        "loss, which were made for losses between 0.3 and 0.5",
-    )
     on: dict[str, Literal["cut_rate", "rollback", "stop"]] = Field(
         default_factory=dict,
         description="what a finding leads to, by its name, besides being told: cut the learning rate, go on with "
         "earlier weights and a cut rate, or stop",
+    )
+    rules: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="what losses over epochs are judged by: what the run itself has gained, or limits in units of the "
+        "loss, which were made for losses between 0.3 and 0.5",
     )
     snapshot_every: int = Field(
         default=100, ge=1, description="steps between the snapshots in memory that a rollback goes back to"

@@ -141,7 +141,8 @@ def test_five_mistakes_are_five_lines(tmp_path):
                                     "'optimizer.options'."),
         ("stability.on={los_spike: stop}", "nothing is found by the name of 'los_spike'. Did you mean 'loss_spike'?"),
         ("stability.zzz=1",
-         "unknown key 'stability.zzz'. Known here: policy, max_skips, watch, rules, on, snapshot_every, cut, attempts."),
+         "unknown key 'stability.zzz'. Known here: policy, max_skips, watch, on, rules, snapshot_every, cut, "
+         "attempts."),
         ("data.max_disparity=1", "unknown key 'data.max_disparity'. It belongs under 'recipe'."),
         ("recipe.drop_out=1", "unknown key 'recipe.drop_out'. Did you mean 'dropout'?"),
         ("recipe.channels=1", "unknown key 'recipe.channels'. It belongs under 'recipe.block'."),
