@@ -155,7 +155,7 @@ KINDS = {
     },
     "units": lambda x, y: {"units": {"a": [9 if x == 9.0 else 0, 10], "b": [0, 0]}},
     "terms": lambda x, y: {
-        "terms": {"norms": {"a": x, "b": y, "c": 1.0}, "cosines": {"a|b": -y if x == 1.0 else y}, "weights": WEIGHTS}
+        "terms": {"norms": {"a": x, "b": y, "c": 1.0}, "cosines": {"a|b": -1.0 if x == 1.0 else y}, "weights": WEIGHTS}
     },
 }  # fmt: skip
 CHANGES = KnownChanges(rates=[40, 300], weights=[90], ramps=[(120, 150), (400, 900)])
