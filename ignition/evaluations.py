@@ -46,12 +46,16 @@ class Evaluators:
     def build(
         self, predict: Callable[[nn.Module, Any], Any] | None = None, *, model: nn.Module | None = None
     ) -> Engine:
-        """A new evaluator: of the model with its losses, or of a ``predict``, which has none; or of another model."""
+        """A new evaluator, of the model with its losses; or of another model.
+
+        Or of a ``predict``, which has losses where the recipe can tell them from what it gives.
+        """
+        has_losses = predict is None or optional(self.recipe, "losses_from") is not None
         evaluator = build_evaluator(
             model or self.model,
             predict or self.recipe.predict,
             metrics=self.recipe.metrics(),
-            losses=evaluation_losses(self.recipe) if predict is None else None,
+            losses=evaluation_losses(self.recipe) if has_losses else None,
             weights=self.weights,
             precision=self.precision,
             clock=self.clock,

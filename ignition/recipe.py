@@ -53,7 +53,8 @@ class Recipe(Protocol):
     - ``collate(samples)``, samples to batch
     - ``losses_from(outputs, batch, progress)``, the loss terms of what ``predict`` gave: spares an evaluation
       the second forward pass
-    - ``baseline(splits)``, a trivial predictor, called as ``predict`` is, whose scores stand beside every metric
+    - ``baseline(splits)``, a trivial predictor, called as ``predict`` is, whose scores (and losses, by ``losses_from``)
+      stand beside every metric
     - ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1
     - ``signals(batch, outputs)``, a dict of numbers to watch
     - ``handlers(training)``, for handlers of the recipe's own

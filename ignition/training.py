@@ -110,7 +110,7 @@ class Training:
         kept = {"model": self.model, "optimizer": self.optimizer, "precision": self.precision}
         kept |= {"ema": self.ema} if self.ema is not None else {}
         self.recovery = assembly.recovery_of(config, kept, self.learning_rate, self._after_return)
-        doctor = assembly.doctor_of(config, samples=self._samples)
+        doctor = assembly.doctor_of(config, epoch_length=len(self.data.loader), samples=self._samples)
         remedies = assembly.Remedies(
             self.learning_rate,
             self.clipping,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from ignition.assembly.known_changes import known_changes_of
+from ignition.assembly.optimization import loss_weights
 from ignition.config import Config
 from ignition.stability import Doctor, RunSettings
 
 
-def doctor_of(config: Config, *, samples: Callable[[int], Sequence[int]]) -> Doctor:
-    """What reads the rows of a run; ``samples`` gives the dataset indices of an iteration's batch."""
+def doctor_of(config: Config, *, epoch_length: int, samples: Callable[[int], Sequence[int]]) -> Doctor:
+    """What reads the rows of a run.
+
+    Args:
+        epoch_length: batches of an epoch.
+        samples: gives the dataset indices of an iteration's batch.
+    """
     clip, schedule, checkpoint = config.clip, config.schedule, config.checkpoint
     settings = RunSettings(
         learning_rate=config.optimizer.lr,
@@ -18,5 +25,20 @@ def doctor_of(config: Config, *, samples: Callable[[int], Sequence[int]]) -> Doc
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         half_precision=config.trainer.amp == "fp16",
+        weight_decay=config.optimizer.weight_decay,
+        weighted=bool(config.loss),
     )
-    return Doctor(settings, metric=checkpoint.metric, mode=checkpoint.mode, samples=samples)
+    weights = loss_weights(config)
+
+    def weights_at(iteration: int) -> Mapping[str, float]:
+        return weights.at(max(iteration - 1, 0) / epoch_length)
+
+    return Doctor(
+        settings,
+        metric=checkpoint.metric,
+        mode=checkpoint.mode,
+        rules=config.stability.rules,
+        changes=known_changes_of(config, epoch_length),
+        weights=weights_at,
+        samples=samples,
+    )

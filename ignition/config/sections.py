@@ -180,6 +180,11 @@ class Stability(Section):
         description="what findings lead to, by their names, besides being told; see docs/doctor.md. It adds to the "
         "default, in which `tell` takes an action away",
     )
+    rules: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="what losses over epochs are judged by: what the run itself has gained, or limits in units of the "
+        "loss, which were made for losses between 0.3 and 0.5",
+    )
     snapshot_every: int | None = Field(
         default=None,
         ge=1,

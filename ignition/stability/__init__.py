@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ignition.stability.exploding_term import ExplodingTerm
     from ignition.stability.finding import NAMES, Advice, Finding
     from ignition.stability.gradient_norm import GradientExplosion, GradientVanishing
+    from ignition.stability.known_changes import KnownChanges
     from ignition.stability.learning_rate import LearningRateTooHigh, LearningRateTooLow
     from ignition.stability.loss_spike import LossSpike
     from ignition.stability.loss_terms import LossConflict, LossImbalance
@@ -44,6 +45,7 @@ _MODULES = {
     "Finding": "finding",
     "GradientExplosion": "gradient_norm",
     "GradientVanishing": "gradient_norm",
+    "KnownChanges": "known_changes",
     "LearningRateTooHigh": "learning_rate",
     "LearningRateTooLow": "learning_rate",
     "LossConflict": "loss_terms",
@@ -78,6 +80,7 @@ __all__ = [
     "Finding",
     "GradientExplosion",
     "GradientVanishing",
+    "KnownChanges",
     "LearningRateTooHigh",
     "LearningRateTooLow",
     "LossConflict",

@@ -55,6 +55,11 @@ class AbsoluteLimits:
         """Whether some limit is passed."""
         return bool(self._on)
 
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """The limits that are, by the names of their findings."""
+        return tuple(self._on)
+
     def update(self, iteration: int, training: float, validation: float) -> list[Finding]:
         """Look at the losses of an epoch; one with a loss that is not finite does not count."""
         if iteration <= self._last or not math.isfinite(training + validation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ignition.stability.finding import Advice
@@ -18,6 +19,8 @@ class RunSettings:
         batch_size: ``data.batch_size``.
         workers: ``data.workers``.
         half_precision: whether gradients are computed in fp16 (``trainer.amp=fp16``).
+        weight_decay: ``optimizer.weight_decay``.
+        weighted: whether the config has a section ``loss``, in which each term has a weight; else each counts 1.
     """
 
     learning_rate: float | None = None
@@ -26,6 +29,8 @@ class RunSettings:
     batch_size: int | None = None
     workers: int | None = None
     half_precision: bool = False
+    weight_decay: float | None = None
+    weighted: bool = True
 
 
 def change_rate(settings: RunSettings, factor: float, why: str) -> Advice:
@@ -61,6 +66,16 @@ def warm_up(settings: RunSettings) -> Advice | None:
         return None
     epochs = 2 * settings.warmup_epochs or 1.0
     return Advice(f"schedule.warmup_epochs={written(epochs)}", "the first steps are the most fragile ones")
+
+
+def weigh(settings: RunSettings, new: Mapping[str, float], terms: Iterable[str]) -> str:
+    """The setting that gives loss terms other weights; with those of all ``terms`` if the run names none so far.
+
+    >>> weigh(RunSettings(), {"kl": 0.1}, ["kl", "xy"]), weigh(RunSettings(weighted=False), {"kl": 0}, ["kl", "xy"])
+    ('loss.kl=0.1', 'loss.kl=0 loss.xy=1.0')
+    """
+    others = {} if settings.weighted else {name: 1.0 for name in terms if name not in new}
+    return " ".join(f"loss.{name}={written(weight) if weight else 0}" for name, weight in {**new, **others}.items())
 
 
 def given(*advice: Advice | None) -> tuple[Advice, ...]:

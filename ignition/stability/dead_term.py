@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ignition.stability.advice import written
+from ignition.stability.advice import RunSettings, weigh
 from ignition.stability.finding import Advice, Finding
 
 
@@ -27,6 +27,7 @@ class DeadTerm:
     Args:
         least: R2.
         evaluations: how many in a row.
+        settings: those of the run, for the advice.
 
     >>> dead = DeadTerm()
     >>> errors = [{"xy": 0.4 - 0.02 * i, "rotation": 1.002 - 0.0004 * i} for i in range(5)]
@@ -38,12 +39,12 @@ class DeadTerm:
 
     FACTOR = 3.0  # what the weight is multiplied by in the advice, as dividing terms by 1 to 3 channels does
 
-    def __init__(self, least: float = 0.02, *, evaluations: int = 5):
+    def __init__(self, least: float = 0.02, *, evaluations: int = 5, settings: RunSettings = RunSettings()):
         if not least < 1:
             raise ValueError(f"least is {least}; it is an R2 and must be a number below 1")
         if evaluations < 1:
             raise ValueError(f"evaluations is {evaluations}; it must be at least 1")
-        self.least, self.evaluations = least, evaluations
+        self.least, self.evaluations, self.settings = least, evaluations, settings
         self.reset()
 
     def reset(self) -> None:
@@ -100,13 +101,16 @@ class DeadTerm:
             self._in_row[name] = self._in_row.get(name, 0) + 1
             if something and self._in_row[name] >= self.evaluations and name not in self._dead:
                 self._dead.append(name)
-                findings.append(self._finding(iteration, name, errors[name], trivial[name], known.get(name)))
+                findings.append(self._finding(iteration, name, errors[name], trivial[name], known))
         return findings
 
-    def _finding(self, iteration: int, name: str, error: float, trivial: float, weight: float | None) -> Finding:
+    def _finding(
+        self, iteration: int, name: str, error: float, trivial: float, weights: Mapping[str, float]
+    ) -> Finding:
         r2, count = 1 - error / trivial, self._in_row[name]
         why = "divide each term by its number of channels, or raise this one: a sum cares for its largest terms alone"
-        new = f"loss.{name}={written(self.FACTOR * weight)}" if weight else ""
+        weight = weights.get(name)
+        new = weigh(self.settings, {name: self.FACTOR * weight}, weights) if weight else ""
         return Finding(
             "dead_term",
             "warning",

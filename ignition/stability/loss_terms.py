@@ -9,7 +9,7 @@ from itertools import permutations
 from statistics import median
 from typing import Any
 
-from ignition.stability.advice import written
+from ignition.stability.advice import RunSettings, weigh
 from ignition.stability.finding import Advice, Finding
 
 MEASURED = 5  # measurements that a median is of: the gradients of one batch say little
@@ -25,6 +25,7 @@ class LossImbalance:
 
     Args:
         least, most: shares.
+        settings: those of the run, for the advice.
 
     >>> imbalance = LossImbalance()
     >>> found = [imbalance.update(i, {"l1": 2.0, "smooth": 0.002}, {"smooth": 0.1}) for i in range(0, 1000, 200)]
@@ -32,10 +33,10 @@ class LossImbalance:
     ("'smooth' has 0.1 % of the gradient", 'loss.smooth=100.0')
     """
 
-    def __init__(self, least: float = 0.01, most: float = 0.95):
+    def __init__(self, least: float = 0.01, most: float = 0.95, *, settings: RunSettings = RunSettings()):
         if not 0 <= least < most <= 1:
             raise ValueError(f"least is {least} and most {most}; they are shares, the first below the second")
-        self.least, self.most = least, most
+        self.least, self.most, self.settings = least, most, settings
         self.reset()
 
     def reset(self) -> None:
@@ -73,13 +74,15 @@ class LossImbalance:
                 self._on.remove(name)
             if not self.least <= share <= self.most and name not in self._on:
                 self._on.append(name)
-                weight = None if weights is None else weights.get(name)
-                findings.append(self._finding(iteration, name, share, weight, len(norms)))
+                findings.append(self._finding(iteration, name, share, weights or {}, len(norms)))
         return findings
 
-    def _finding(self, iteration: int, name: str, share: float, weight: float | None, terms: int) -> Finding:
+    def _finding(self, iteration: int, name: str, share: float, weights: Mapping[str, float], terms: int) -> Finding:
+        weight = weights.get(name)
         factor = (1 - share) / (terms - 1) / share if share > 0 else math.inf  # to the mean of the others
-        change = f"loss.{name}={written(weight * factor)}" if weight and 0 < factor < math.inf else ""
+        change = ""
+        if weight and 0 < factor < math.inf:
+            change = weigh(self.settings, {name: weight * factor}, weights)
         why = "its gradient is then as long as the others' on average"
         if share == 0:
             why = "it has no gradient at all: look for a detach, a rounding, a mask without a single valid pixel"
@@ -118,6 +121,7 @@ class LossConflict:
 
     Args:
         cosine: below which it is found.
+        settings: those of the run, for the advice.
 
     >>> conflict = LossConflict()
     >>> found = [conflict.update(i, {("l1", "smooth"): -0.6}) for i in range(0, 1000, 200)]
@@ -125,10 +129,10 @@ class LossConflict:
     "'l1' and 'smooth' pull against each other: their gradients have a cosine of -0.6"
     """
 
-    def __init__(self, cosine: float = -0.3):
+    def __init__(self, cosine: float = -0.3, *, settings: RunSettings = RunSettings()):
         if not -1 < cosine < 0:
             raise ValueError(f"cosine is {cosine}; it must be a number between -1 and 0")
-        self.cosine = cosine
+        self.cosine, self.settings = cosine, settings
         self.reset()
 
     def reset(self) -> None:
@@ -183,7 +187,10 @@ class LossConflict:
             evidence={"cosine": cosine, **{f"norm of {name}": norms[name] for name in pair if name in norms}},
             confidence=0.5,
             advice=(
-                Advice(f"loss.{less}=0" if less else "", "see what it is like without the one that matters less"),
+                Advice(
+                    weigh(self.settings, {less: 0}, norms) if less else "",
+                    "see what it is like without the one that matters less",
+                ),
                 Advice("", "else give them weights that change: first the one, then the other"),
             ),
         )

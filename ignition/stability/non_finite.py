@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ignition.stability.advice import RunSettings, change_rate, given
+from ignition.stability.advice import RunSettings, change_rate, given, weigh
 from ignition.stability.finding import Advice, Finding
 
 NAMED = 10  # so many parameters are named; a forward pass that went wrong spoils all of them
@@ -85,7 +85,7 @@ class NonFinite:
         leave_out = None
         if terms and terms != ["loss"]:
             leave_out = Advice(
-                " ".join(f"loss.{name}=0" for name in terms),
+                weigh(self.settings, dict.fromkeys(terms, 0.0), losses),
                 "leaves the term out; look in it for a logarithm, a root, a division or an exponential near its limit",
             )
         precision = None

@@ -17,8 +17,10 @@ from ignition.stability import (
     DataWait,
     DeadTerm,
     DeadUnits,
+    Doctor,
     GradientExplosion,
     GradientVanishing,
+    KnownChanges,
     LearningRateTooHigh,
     LearningRateTooLow,
     LossConflict,
@@ -129,3 +131,86 @@ def test_findings_are_rows_of_a_file(name):
         assert json.loads(json.dumps(finding.row(), allow_nan=False))["name"] == finding.name
         assert 0 < finding.confidence <= 1
         assert finding.advice or name == "absolute"
+
+
+# ------------------------------------------------------------------------------------ the doctor, and all kinds of rows
+
+NUMBERS = st.sampled_from([0.0, 0.003, 0.5, 1.0, 1.1, 9.0, "NaN", "Infinity"])
+WEIGHTS = {"a": 1.0, "b": 2.0}
+KINDS = {
+    "step": lambda x, y: {
+        "train/batch_loss": x, "train/loss/a": x, "train/gradient_norm": y, "train/update_ratio": y,
+        "train/learning_rate": 0.1,
+    },
+    "speed": lambda x, y: {"train/data_wait_share": 0.5 if x == 9.0 else 0.0, "train/step_ms_p50": 10.0},
+    "epoch": lambda x, y: {"train/epoch_avg_loss": x, "learning_rate": 0.1},
+    "evaluation": lambda x, y: {
+        "val/loss": x, "val/loss/a": y, "val/loss/b": 0.1, "val/b": y, "val/signal/std_ratio": x,
+        "val/signal/kl_per_dim": y,
+    },
+    "baseline": lambda x, y: {"baseline/loss/a": 1.0, "baseline/loss/b": 1.0, "baseline/b": x},
+    "layers": lambda x, y: {
+        "layers": {"a": {"weight": 1.0, "update": x}, "b": {"weight": y}, "c": {"weight": 1.0, "update": y}},
+        "untouched": ["c"] if y == 0.0 else [],
+    },
+    "units": lambda x, y: {"units": {"a": [9 if x == 9.0 else 0, 10], "b": [0, 0]}},
+    "terms": lambda x, y: {
+        "terms": {"norms": {"a": x, "b": y, "c": 1.0}, "cosines": {"a|b": -1.0 if x == 1.0 else y}, "weights": WEIGHTS}
+    },
+}  # fmt: skip
+CHANGES = KnownChanges(rates=[40, 300], weights=[90], ramps=[(120, 150), (400, 900)])
+ROWS = st.lists(
+    st.tuples(st.sampled_from(list(KINDS)), st.sampled_from([1, 1, 1, 0, 7, 60]), NUMBERS, NUMBERS), max_size=120
+)
+
+
+def rows_of(drawn):
+    """Each kind has iterations of its own, so that one comes late beside another; some repeat, some are missing."""
+    now = dict.fromkeys(KINDS, 0)
+    for kind, spacing, x, y in drawn:
+        now[kind] += spacing
+        yield {"iteration": now[kind], "epoch": 1, **KINDS[kind](x, y)}
+
+
+def doctor(rules="relative"):
+    return Doctor(changes=CHANGES, rules=rules, weights=lambda iteration: WEIGHTS)
+
+
+@pytest.mark.parametrize("rules", ["relative", "absolute"])
+@settings(max_examples=150, deadline=None)
+@given(drawn=ROWS, repeated=st.integers(1, 60), cut=st.integers(0, 200))
+def test_the_doctor_of_a_resumed_run_finds_the_very_same(rules, drawn, repeated, cut):
+    rows = [row for row in rows_of(drawn) for _ in range(2 if row["iteration"] % repeated == 0 else 1)]
+    whole, first, second = doctor(rules), doctor(rules), doctor(rules)
+    expected = [repr(whole.read(row)) for row in rows]
+    found = [repr(first.read(row)) for row in rows[:cut]]
+    second.load_state_dict(through_a_file(first.state_dict()))
+    assert second.state_dict() == first.state_dict()
+    assert found + [repr(second.read(row)) for row in rows[cut:]] == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn=ROWS, order=st.permutations(["layers", "units", "terms"]))
+def test_what_is_measured_may_come_late_and_in_batches(drawn, order):
+    """Steps are written every so many iterations, and measurements when they are made."""
+    rows = list(rows_of(drawn))
+    late = [row for row in rows if not any(kind in row for kind in order)]
+    late += [row for kind in order for row in rows if kind in row]
+    found = [
+        sorted(repr(finding) for row in ordered for finding in one.read(row))
+        for one, ordered in ((doctor(), rows), (doctor(), late))
+    ]
+    assert found[0] == found[1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn=ROWS, begins_anew=st.integers(0, 120))
+def test_whatever_begins_is_told_and_whatever_has_ended_too(drawn, begins_anew):
+    """The doctor asks its detectors how they are only where something was found, so nothing may begin in silence."""
+    patient, on = doctor(), set()
+    for number, row in enumerate(rows_of(drawn)):
+        if number == begins_anew:
+            patient.reset()
+        for finding in patient.read(row):
+            on = on - {finding.subject} if finding.name == "recovered" else on | {finding.name}
+        assert on == {name for name, detector in patient.detectors.items() if detector.active}
