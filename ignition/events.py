@@ -31,6 +31,7 @@ class StabilityEvents(EventEnum):
     """
 
     NON_FINITE = "non_finite"
+    NON_FINITE_EVALUATION = "non_finite_evaluation"
     LOSS_SPIKE = "loss_spike"
     SLOW_DIVERGENCE = "slow_divergence"
     DIVERGENCE = "divergence"

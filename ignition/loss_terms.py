@@ -85,7 +85,7 @@ class LossWeights:
             self._settle()
 
     def leave_out(self, name: str) -> bool:
-        """Let the term ``name`` count nothing from now on. False where it does so already, or no other term counts.
+        """Let the term ``name`` count nothing from now on. False if it does so already, is none, or no other counts.
 
         >>> weights = LossWeights({"l1": 1.0, "spread": 0.5})
         >>> terms = {"l1": torch.tensor(3.0), "spread": torch.tensor(float("inf"))}
@@ -95,7 +95,7 @@ class LossWeights:
         3.0
         """
         others = [term for term in self._terms if term not in (name, *self.left_out) and self._counts(term)]
-        if name in self.left_out or not others:
+        if name not in self._terms or name in self.left_out or not others:
             return False
         self.left_out.append(name)
         self._settle()

@@ -405,7 +405,7 @@ def test_a_signal_after_the_last_step_leaves_the_test_for_the_resume(recipe, ear
 
 
 def test_a_run_taken_back_goes_on_from_its_last_checkpoint_as_if_it_had_not_left(recipe, caplog):
-    words = [str(recipe), *COMMON, "trainer.epochs=2", "checkpoint.every_iterations=4"]
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "checkpoint.every_iterations=4", "stability.watch=false"]
     assert main([*words, "--output", "straight"]) == 0
     assert main([*words, "--output", "back", "recipe.roll_back_at=11"]) == 0
     assert "iteration 11: back to iteration 8, since it looked odd" in caplog.text
@@ -414,14 +414,15 @@ def test_a_run_taken_back_goes_on_from_its_last_checkpoint_as_if_it_had_not_left
 
 
 def test_a_run_that_is_taken_back_again_and_again_has_diverged(recipe, capsys):
-    words = [str(recipe), *COMMON, "trainer.epochs=2", "checkpoint.every_iterations=4"]
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "checkpoint.every_iterations=4", "stability.watch=false"]
     assert main([*words, "--output", "back", "recipe.roll_back_at=11", "recipe.roll_backs=9"]) == 3
     assert "it looked odd (iteration 11), again after 3 returns to iteration 8" in capsys.readouterr().err
     assert status("back")["status"] == "diverged"
 
 
 def test_nothing_to_go_back_to_is_a_divergence(recipe, capsys):
-    assert main([str(recipe), *COMMON, "trainer.epochs=2", "recipe.roll_back_at=3", "--output", "back"]) == 3
+    words = [str(recipe), *COMMON, "trainer.epochs=2", "recipe.roll_back_at=3", "stability.watch=false"]
+    assert main([*words, "--output", "back"]) == 3
     assert "it looked odd (iteration 3), and there is no checkpoint to go back to" in capsys.readouterr().err
     assert status("back")["status"] == "diverged"
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ignition.stability.loss_spike import LossSpike
     from ignition.stability.loss_terms import LossConflict, LossImbalance
     from ignition.stability.non_finite import NonFinite
+    from ignition.stability.non_finite_evaluation import NonFiniteEvaluation
     from ignition.stability.overfitting import Overfitting
     from ignition.stability.plateau import Plateau
     from ignition.stability.quantile_scale import QuantileScale, RecentOutliers
@@ -53,6 +54,7 @@ _MODULES = {
     "LossSpike": "loss_spike",
     "NAMES": "finding",
     "NonFinite": "non_finite",
+    "NonFiniteEvaluation": "non_finite_evaluation",
     "Overfitting": "overfitting",
     "Plateau": "plateau",
     "QuantileScale": "quantile_scale",
@@ -87,6 +89,7 @@ __all__ = [
     "LossImbalance",
     "LossSpike",
     "NonFinite",
+    "NonFiniteEvaluation",
     "Overfitting",
     "Plateau",
     "QuantileScale",

@@ -44,13 +44,13 @@ class Divergence:
 
     def __init__(self, *, settings: RunSettings = RunSettings()):
         self.settings = settings
-        self._began: list[float] = []  # the first losses of the run, which no reset forgets
         self.reset()
 
     def reset(self) -> None:
-        """Forget the latest losses: a known change makes others usual. What the run began with stays."""
+        """Begin anew: a known change makes another loss usual, and what was gained before says nothing."""
         self.active = False
         self._last = -1
+        self._began: list[float] = []  # the first losses
         self._latest: deque[float] = deque(maxlen=self.WINDOW)
         self._broken: list[int] = []  # iterations in a row without a finite loss
 

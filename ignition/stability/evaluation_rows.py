@@ -12,6 +12,7 @@ from ignition.stability.collapse import Collapse
 from ignition.stability.dead_term import DeadTerm
 from ignition.stability.finding import Finding
 from ignition.stability.known_changes import KnownChanges
+from ignition.stability.non_finite_evaluation import NonFiniteEvaluation
 from ignition.stability.overfitting import Overfitting
 from ignition.stability.plateau import Plateau
 from ignition.stability.slow_convergence import SlowConvergence
@@ -51,6 +52,7 @@ class EvaluationRows:
         self.changes, self.metric, self.mode, self.weights = changes, metric, mode, weights
         target_mode, decay = (mode if metric != LOSS else None), settings.weight_decay
         self.detectors: dict[str, Any] = {
+            "non_finite_evaluation": NonFiniteEvaluation(),
             "plateau": Plateau(mode=mode, metric=metric, settings=settings),
             "dead_term": DeadTerm(settings=settings),
             "collapse": Collapse(settings=settings),
@@ -100,7 +102,8 @@ class EvaluationRows:
         if not self._is_new(iteration):
             return []
         ramping, score = self.changes.ramping(iteration), numbers.get(self.metric)
-        found: list[Finding | None] = []
+        watched = {name: numbers[name] for name in dict.fromkeys((LOSS, self.metric)) if name in numbers}
+        found: list[Finding | None] = [self.detectors["non_finite_evaluation"].update(iteration, watched)]
         if LOSS in numbers and not ramping:
             found += self._loss(iteration, numbers[LOSS], score)
         if score is not None and not (ramping and self.metric == LOSS):

@@ -10,7 +10,8 @@ Severity = Literal["info", "warning", "critical"]
 
 # What can be found, by the names that events, policies and incidents use.
 NAMES = (
-    "non_finite", "loss_spike", "slow_divergence", "divergence", "exploding_term", "gradient_explosion",
+    "non_finite", "non_finite_evaluation", "loss_spike", "slow_divergence", "divergence", "exploding_term",
+    "gradient_explosion",
     "gradient_vanishing", "learning_rate_too_high", "learning_rate_too_low", "update_ratio", "data_wait", "plateau",
     "slow_convergence", "unstable_validation", "overfitting", "dead_term", "collapse", "loss_imbalance",
     "loss_conflict", "dead_units", "untouched_parameters", "recovered",

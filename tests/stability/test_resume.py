@@ -17,7 +17,9 @@ from ignition.stability import (
     DataWait,
     DeadTerm,
     DeadUnits,
+    Divergence,
     Doctor,
+    ExplodingTerm,
     GradientExplosion,
     GradientVanishing,
     KnownChanges,
@@ -27,6 +29,7 @@ from ignition.stability import (
     LossImbalance,
     LossSpike,
     NonFinite,
+    NonFiniteEvaluation,
     Overfitting,
     Plateau,
     SlowConvergence,
@@ -37,13 +40,44 @@ from ignition.stability import (
 )
 
 ONE = {"a": 1.0, "b": 1.0}
+
+
+class Rising:
+    """A divergence with the rise that it confirms."""
+
+    def __init__(self):
+        self.rise, self.divergence = SlowDivergence(h=4.0, window=8), Divergence()
+
+    @property
+    def active(self):
+        return self.divergence.active
+
+    def update(self, iteration, loss):
+        self.rise.update(iteration, loss)
+        return self.divergence.update(iteration, loss, self.rise)
+
+    def reset(self):
+        self.rise.reset()
+        self.divergence.reset()
+
+    def state_dict(self):
+        return {"rise": self.rise.state_dict(), "divergence": self.divergence.state_dict()}
+
+    def load_state_dict(self, state):
+        self.rise.load_state_dict(state["rise"])
+        self.divergence.load_state_dict(state["divergence"])
+
+
 # Of each detector: how it is made, and how it is handed the number of an iteration. Windows are short, and so are runs.
 FED = {
     "loss_spike": (lambda: LossSpike(window=8), lambda d, i, x: d.update(i, x)),
     "slow_divergence": (lambda: SlowDivergence(h=4.0, window=8), lambda d, i, x: d.update(i, x)),
+    "divergence": (Rising, lambda d, i, x: d.update(i, x)),
+    "exploding_term": (lambda: ExplodingTerm(1.5), lambda d, i, x: d.update(i, x, {"a": x, "b": 1.0})),
     "gradient_explosion": (lambda: GradientExplosion(4.0, window=8), lambda d, i, x: d.update(i, abs(x))),
     "gradient_vanishing": (lambda: GradientVanishing(0.2, window=8), lambda d, i, x: d.update(i, abs(x), x)),
     "non_finite": (NonFinite, lambda d, i, x: d.update(i, {"loss": x})),
+    "non_finite_evaluation": (NonFiniteEvaluation, lambda d, i, x: d.update(i, {"val/loss": x})),
     "update_ratio": (lambda: UpdateRatio(2.0), lambda d, i, x: d.update(i, {"a": x, "b": 1.0, "c": 1e-3 * x})),
     "too_high": (lambda: LearningRateTooHigh(most=5.0), lambda d, i, x: d.update(i, x, x)),
     "too_low": (lambda: LearningRateTooLow(values=64), lambda d, i, x: d.update(i, x, 1e-6)),

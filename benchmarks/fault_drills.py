@@ -1,0 +1,212 @@
+"""What becomes of a real training when something goes wrong in it: clean, with the doctor, and without.
+
+Each fault of `ignition.drill` is put into a recipe's own training at 40 % of the run, for several seeds, in three ways:
+
+- *doctor*: the config as it is shipped;
+- *usual*: the same without the doctor (``stability.watch=false``), gradients clipped and steps that are not finite left
+  out, as the config says;
+- *bare*: nothing of that, a plain training loop.
+
+A run that is there already, by its folder, is not run again, so it can be interrupted. A run of the default depth
+recipe takes three to four minutes of one core.
+
+    python benchmarks/fault_drills.py OUTPUT [--recipe recipes/depth.py] [--metric val/epe] [--seeds 3] [--at-once 2]
+        [--picture FILE.png] [key=value ...]
+
+Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+AT = 0.4
+FAULTS = {
+    "nan_batch": "a batch with a NaN sample",
+    "corrupt_labels": "a batch whose labels are 50 times too large",
+    "rate_jump": "learning rate times 100, from there on",
+    "exploding_term": "a loss term exp(-100 v) sets in",
+}
+WAYS = {
+    "doctor": [],
+    "usual": ["stability.watch=false"],
+    "bare": ["stability.watch=false", "stability.policy=off", "clip.kind=none"],
+}
+QUIET = ["logging.progress=false", "logging.tensorboard=false", "logging.pictures=0", "trainer.threads=1"]
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One run: a fault, or ``clean``, one of `WAYS`, and a seed."""
+
+    fault: str
+    way: str
+    seed: int
+
+    def folder(self, output: Path) -> Path:
+        return output / f"{self.fault}-{self.way}-{self.seed}"
+
+    def run(self, output: Path, recipe: str, settings: list[str]) -> None:
+        """Run it, unless that was done."""
+        folder = self.folder(output)
+        if _status(folder).get("status") in ("finished", "stopped", "diverged"):
+            return
+        command = (
+            ["ignition.run"] if self.fault == "clean" else ["ignition.drill", "--fault", self.fault, "--at", str(AT)]
+        )
+        words = [
+            *command,
+            recipe,
+            "--output",
+            str(folder),
+            *QUIET,
+            *WAYS[self.way],
+            f"trainer.seed={self.seed}",
+            *settings,
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with open(folder.with_suffix(".log"), "w") as log:
+            subprocess.run([sys.executable, "-m", *words], env=environment, stdout=log, stderr=log, check=False)
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    path = folder / "status.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _rows(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    path = folder / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _last(folder: Path, metric: str) -> float:
+    """The metric of the last evaluation; NaN where it was none."""
+    values = [float(row[metric]) for row in _rows(folder) if metric in row]
+    return values[-1] if values else float("nan")
+
+
+def _found(folder: Path, begins: int) -> str:
+    """What was found first of the fault, how many iterations after it, and what was done."""
+    rows = [row for row in _rows(folder, "incidents.jsonl") if row["iteration"] >= begins and row["severity"] != "info"]
+    if not rows:
+        return "nothing"
+    acted = next((row for row in rows if row["done"]), None)
+    text = f"`{rows[0]['name']}` after {rows[0]['iteration'] - begins}"
+    if acted is not None:
+        text += f"; `{acted['name']}` after {acted['iteration'] - begins}: {acted['done'].split(';')[0]}"
+    return text
+
+
+def _begins(folder: Path) -> int:
+    """The first iteration with the fault."""
+    iterations = max(row["iteration"] for row in _rows(folder))
+    return int(AT * iterations) + 1
+
+
+def table(output: Path, metric: str, drills: list[Drill], seeds: range) -> Iterator[str]:
+    """Markdown: the last value of the metric beside that of the clean run with the same seed."""
+    clean = {seed: _last(Drill("clean", "doctor", seed).folder(output), metric) for seed in seeds}
+    begins = _begins(Drill("clean", "doctor", seeds[0]).folder(output))
+    yield f"Clean runs end at {metric} " + ", ".join(f"{value:.3f}" for value in clean.values()) + " (seeds in order)."
+    yield ""
+    yield (
+        "| fault | way | "
+        + " | ".join(f"seed {seed}" for seed in seeds)
+        + " | beside clean, mean | found (first seed) |"
+    )
+    yield "|---|---|" + "---|" * (len(seeds) + 2)
+    for fault, words in FAULTS.items():
+        for way in WAYS:
+            here = [drill for drill in drills if (drill.fault, drill.way) == (fault, way)]
+            values = {
+                drill.seed: _last(drill.folder(output), metric) for drill in here if drill.folder(output).is_dir()
+            }
+            if not values:
+                continue
+            cells = [f"{values[seed]:.3f}" if seed in values else "–" for seed in seeds]
+            beside = mean(values[seed] / clean[seed] - 1 for seed in values)
+            found = _found(here[0].folder(output), begins) if way == "doctor" else ""
+            yield f"| {words} | {way} | " + " | ".join(cells) + f" | {100 * beside:+.1f} % | {found} |"
+
+
+def picture(output: Path, metric: str, fault: str, seed: int, file: Path) -> None:
+    """The training loss and the metric of one fault's runs, over each other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (losses, scores) = pyplot.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    shown = {
+        "clean": ("clean", "doctor", "0.6"),
+        "bare": (fault, "bare", "#c44e52"),
+        "doctor": (fault, "doctor", "#4c72b0"),
+    }
+    for label, (kind, way, colour) in shown.items():
+        rows = _rows(Drill(kind, way, seed).folder(output))
+        steps = [(row["iteration"], float(row["train/batch_loss"])) for row in rows if "train/batch_loss" in row]
+        evaluations = [(row["iteration"], float(row[metric])) for row in rows if metric in row]
+        name = {"clean": "without the fault", "bare": "with it, no doctor", "doctor": "with it and the doctor"}[label]
+        losses.plot(*zip(*_smooth(steps), strict=True), color=colour, label=name, linewidth=1.2)
+        scores.plot(*zip(*evaluations, strict=True), color=colour, marker="o", label=name)
+    begins = _begins(Drill("clean", "doctor", seed).folder(output))
+    acted = [row for row in _rows(Drill(fault, "doctor", seed).folder(output), "incidents.jsonl") if row["done"]]
+    for axes in (losses, scores):
+        axes.axvline(begins, color="0.3", linestyle=":", linewidth=1)
+        for row in acted:
+            axes.axvline(row["iteration"], color="#4c72b0", linestyle="--", linewidth=1)
+        axes.set_xlabel("iteration")
+        axes.spines[["top", "right"]].set_visible(False)
+    losses.set_yscale("log")
+    losses.set_title("training loss (running median)", loc="left", fontsize=10)
+    scores.set_title(f"{metric}, lower is better", loc="left", fontsize=10)
+    scores.legend(frameon=False)
+    figure.savefig(file, dpi=110)
+
+
+def _smooth(points: list[tuple[int, float]], window: int = 9) -> list[tuple[int, float]]:
+    """A running median."""
+    half = window // 2
+    values = [value for _, value in points]
+    return [
+        (place, sorted(values[max(0, i - half) : i + half + 1])[min(i, half, len(values) - 1 - i)])
+        for i, (place, _) in enumerate(points)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="key=value")
+    parser.add_argument("--recipe", default="recipes/depth.py")
+    parser.add_argument("--metric", default="val/epe")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--picture", type=Path, help="draw this fault's runs: --fault")
+    parser.add_argument("--fault", choices=FAULTS, default="rate_jump")
+    options = parser.parse_args()
+    seeds = range(options.seeds)
+    drills = [Drill("clean", "doctor", seed) for seed in seeds]
+    drills += [Drill(fault, way, seed) for seed in seeds for fault in FAULTS for way in ("doctor", "bare")]
+    drills += [Drill(fault, "usual", seeds[0]) for fault in FAULTS]
+    options.output.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(options.at_once) as pool:
+        list(pool.map(lambda drill: drill.run(options.output, options.recipe, options.settings), drills))
+    for line in table(options.output, options.metric, drills, seeds):
+        print(line)
+    if options.picture is not None:
+        picture(options.output, options.metric, options.fault, seeds[0], options.picture)
+
+
+if __name__ == "__main__":
+    main()
