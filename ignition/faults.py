@@ -103,7 +103,7 @@ def broken(recipe: type[Recipe], fault: Fault) -> type[Recipe]:
 
 def _multiply_rate(training: Training, iterations: range, factor: float) -> None:
     accumulate, rate = training.config.trainer.accumulate, training.learning_rate
-    steps = range(iterations.start // accumulate, iterations.stop // accumulate)
+    steps = range((iterations.start - 1) // accumulate, (iterations.stop - 1) // accumulate)
 
     def jump(schedule: Schedule) -> Schedule:
         return lambda step: schedule(step) * (factor if step in steps else 1.0)

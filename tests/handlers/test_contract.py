@@ -30,6 +30,7 @@ def clipping(rule, *shadow):
 
 # How each is made and attached in a loop that is not ours; `w` is what such a loop has. A name may have variants.
 MAKE = {
+    "BufferKeeper": lambda w: attached(handlers.BufferKeeper(w.model), w.trainer, w.optimizer),
     "Checkpoint": lambda w: attached(
         handlers.Checkpoint(w.folder, {"model": w.model}, keep=2), w.trainer, Events.EPOCH_COMPLETED
     ),
@@ -49,6 +50,7 @@ MAKE = {
     "LearningRate": lambda w: attached(handlers.LearningRate(w.optimizer, handlers.OneCycle(8)), w.trainer),
     "MetricsLog": lambda w: attached(handlers.MetricsLog(w.rows.append), w.trainer, w.optimizer),
     "NonFiniteSteps": lambda w: attached(handlers.NonFiniteSteps(max_skips=99), w.trainer, w.optimizer),
+    "OutlierSteps": lambda w: attached(handlers.OutlierSteps(), w.trainer, w.optimizer),
     "Pictures": lambda w: attached(handlers.Pictures(w.draw, lambda name, image: None), w.evaluator),
     "Plateau": lambda w: attached(
         handlers.Plateau(handlers.LearningRate(w.optimizer, handlers.Constant()), metric="loss", mode="min"),
@@ -165,7 +167,7 @@ def test_every_public_name_is_listed_once_and_found():
     assert sorted(handlers.__all__) == sorted(set(handlers.__all__)) == dir(handlers)
     assert len(HANDLERS) >= 17 and len(STATEFUL) >= 14
     assert {label.partition(",")[0] for label in MAKE} == set(HANDLERS), "say in MAKE how it is made and attached"
-    with pytest.raises(AttributeError, match=r"has no attribute 'Momentum' \(it has: AGC, EMA, AutoClip, Checkpoint, "):
+    with pytest.raises(AttributeError, match=r"has no attribute 'Momentum' \(it has: AGC, EMA, AutoClip, "):
         _ = handlers.Momentum
 
 
