@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from ignite.engine import Engine
 
-from ignition.config import Config
+from ignition import distributed
+from ignition.assembly.host_memory import shortage
+from ignition.config import SNAPSHOTS, Config
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.gradient_clipping import GradientClipping
 from ignition.handlers.learning_rate import LearningRate
@@ -18,17 +21,24 @@ from ignition.handlers.stability import Action, Stability, ask_to_stop
 from ignition.loss_terms import LossWeights
 from ignition.stability import Doctor, Finding
 
+log = logging.getLogger(__name__)
+
 
 def recovery_of(
     config: Config, objects: dict[str, Any], learning_rate: LearningRate, after: Callable[[Engine, Return], object]
 ) -> Recovery | None:
-    """What gives a run earlier weights, if a finding leads to that."""
+    """What gives a run earlier weights, if a finding leads to that and the host has the memory for snapshots."""
     settings = config.stability
     if not settings.watch or "rollback" not in settings.on.values():
+        return None
+    short = shortage(objects, SNAPSHOTS)
+    if distributed.agree(int(bool(short))):
+        log.warning("%s: a rollback goes back to the last checkpoint instead", short or "another process is short")
         return None
     return Recovery(
         objects,
         learning_rate,
+        keep=SNAPSHOTS,
         every=settings.snapshot_every or max(50, config.logging.every),
         cut=settings.cut,
         attempts=settings.attempts,
