@@ -24,7 +24,8 @@ RECIPE = "recipes/depth.py"
 SHORT = [
     "trainer.epochs=8", "data.batch_size=4", "recipe.train_samples=320", "recipe.val_samples=16",
     "recipe.crop_height=64", "recipe.crop_width=192", "trainer.threads=1",
-    "logging.progress=false", "logging.tensorboard=false", "logging.pictures=0", "stability.on={divergence: tell, exploding_term: tell}",
+    "logging.progress=false", "logging.tensorboard=false", "logging.pictures=0",
+    "stability.on={divergence: tell, exploding_term: tell}",
 ]  # fmt: skip
 
 
