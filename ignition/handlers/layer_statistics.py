@@ -37,10 +37,10 @@ class LayerStatistics:
 
     A row has ``iteration``, ``epoch``, ``layers`` and ``untouched``. ``layers`` gives for each trained parameter, by
     its name in the model, ``weight`` and ``gradient``, the L2 norms before the step, and ``update``, that of the
-    change by this very step. ``gradient`` is missing where there was none; ``update`` where the step was left out, and
-    for whatever is no weight matrix (fewer than two dimensions). ``untouched`` names the parameters that had no
-    gradient (``grad is None``) at any of the steps measured so far, from the third such step on. Numbers that are not
-    finite are told as they are.
+    change by this very step. ``gradient`` and ``update`` are missing where there was no gradient; ``update`` also where
+    the step was left out, and for whatever is no weight matrix (fewer than two dimensions). ``untouched`` names the
+    parameters that had no gradient (``grad is None``) at any of the steps measured so far, from the third such step on.
+    Numbers that are not finite are told as they are.
 
     Gradients are those that it finds: attach it before what clips them, so that they are the raw ones.
 
@@ -133,7 +133,7 @@ class LayerStatistics:
                 norms(parameters.values()),
                 list(gradients),
                 norms(gradients.values()) if gradients else torch.zeros(0),
-                self._copies(parameters),
+                self._copies({name: parameters[name] for name in gradients}),
             )
 
     def _copies(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
