@@ -53,6 +53,7 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/measurement_overhead.py
 	$(BIN)/python benchmarks/detectors.py
 
 docs: $(VENV)/.installed-docs

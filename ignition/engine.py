@@ -18,6 +18,8 @@ from ignition.events import StepEvents, register_step_events
 from ignition.loss_terms import Losses, LossesOf, LossWeights, Progress, check_terms
 from ignition.precision import Precision
 
+BeforeBackward = Callable[[Engine, Mapping[str, torch.Tensor], Mapping[str, float]], object]
+
 
 class StepOutput(NamedTuple):
     """What a training iteration leaves as ``engine.state.output``; tensors stay on the device.
@@ -43,6 +45,7 @@ def build_trainer(
     precision: Precision | None = None,
     accumulate: int = 1,
     batch_size: int | None = None,
+    before_backward: BeforeBackward | None = None,
 ) -> Engine:
     """An ignite engine that trains ``model``; it fires `StepEvents` around every optimizer step.
 
@@ -56,6 +59,9 @@ def build_trainer(
         accumulate: batches whose gradients are averaged into one step, each sample counting alike. The last group of
             an epoch may be smaller; it is flushed and weighed by the samples that it has.
         batch_size: samples that a full batch has on one process; needed only where processes can differ in it.
+        before_backward: called as ``before_backward(engine, terms, weights)`` for the first batch of every step, while
+            the graphs of the terms (before weighting) are there; it must leave them and ``grad`` as they are. A
+            `TermGradients` is one.
 
     >>> model = nn.Linear(2, 1)
     >>> trainer = build_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1),
@@ -65,7 +71,15 @@ def build_trainer(
     """
     if accumulate < 1:
         raise ValueError(f"accumulate is {accumulate}; it counts batches, so it must be at least 1")
-    step = TrainStep(model, optimizer, losses, weights=weights, augmentation=augmentation, precision=precision)
+    step = TrainStep(
+        model,
+        optimizer,
+        losses,
+        weights=weights,
+        augmentation=augmentation,
+        precision=precision,
+        before_backward=before_backward,
+    )
     step.accumulate, step.batch_size = accumulate, batch_size
     trainer = Engine(step)
     register_step_events(trainer)
@@ -92,8 +106,10 @@ class TrainStep:
         weights: LossWeights | None = None,
         augmentation: Callable[[Any], Any] | None = None,
         precision: Precision | None = None,
+        before_backward: BeforeBackward | None = None,
     ):
         self.model, self.optimizer, self.losses = model, optimizer, losses
+        self.before_backward = before_backward
         self.weights = weights or LossWeights()
         self.augmentation = augmentation
         self.precision = precision or Precision()
@@ -124,7 +140,9 @@ class TrainStep:
         self._seen += samples
 
         with self._without_sync() if not closes else nullcontext():
-            loss, terms = self._forward(state, batch)
+            loss, terms, weights = self._forward(state, batch)
+            if opens and self.before_backward is not None:
+                self.before_backward(engine, terms, self.weights.of(terms, weights))
             # Each batch counts by its samples, against a full group; `_step` corrects for a group that was not full.
             share = samples / (self._full * self.accumulate) if samples else 0.0
             self.precision.backward(loss if share == 1.0 else loss * share)
@@ -134,14 +152,14 @@ class TrainStep:
             self._step(engine, last_of_epoch)
         return StepOutput(state.loss, {name: value.detach() for name, value in terms.items()}, samples)
 
-    def _forward(self, state: Any, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _forward(self, state: Any, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor], Mapping[str, float]]:
         progress = progress_of(state, self.weights)
         with self.precision.autocast():
             terms = self.losses(self.model, batch, progress)
             if not self._checked:
                 check_terms(terms)
                 self._checked = True
-            return self.weights.total(terms, progress.weights), terms
+            return self.weights.total(terms, progress.weights), terms, progress.weights
 
     def _step(self, engine: Engine, last_of_epoch: bool) -> None:
         """Unscale, ask the handlers, step or leave it out, clear the gradients."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +115,14 @@ class LossWeights:
         self.left_out = list(state["left_out"])
         self._settle()
 
+    def of(self, terms: Iterable[str], weights: Mapping[str, float]) -> Mapping[str, float]:
+        """What each of these terms counts, where `at` gave ``weights``.
+
+        >>> LossWeights().of(["l1", "smooth"], LossWeights().at(0.0))
+        {'l1': 1.0, 'smooth': 1.0}
+        """
+        return weights if self.weights is not None else {name: float(name not in self.left_out) for name in terms}
+
     def total(self, terms: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
         """The weighted sum of ``terms`` (each a 0-dim tensor).
 
@@ -126,7 +134,7 @@ class LossWeights:
         if not self._terms:
             self._terms = list(terms)
         if self.weights is None:
-            weights = {name: 0.0 if name in self.left_out else 1.0 for name in terms}
+            weights = self.of(terms, weights)
         elif len(weights) != len(terms) or weights.keys() != terms.keys():
             self._check(terms, weights)
         summands = [value if weights[name] == 1.0 else value * weights[name]

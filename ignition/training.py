@@ -73,6 +73,7 @@ class Training:
         self.ema = assembly.average_of(config, self.model)
 
         weights = self.loss_weights = assembly.loss_weights(config)
+        self.measurements = assembly.measurements_of(config, self.model, self._measured)
         augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
         self.trainer = build_trainer(
             network,
@@ -83,6 +84,7 @@ class Training:
             precision=self.precision,
             accumulate=trainer_settings.accumulate,
             batch_size=config.data.batch_size // distributed.world_size(),
+            before_backward=self.measurements.terms if self.measurements is not None else None,
         )
         self.signals = Signals()
         self.evaluators = Evaluators(
@@ -122,6 +124,8 @@ class Training:
         )
         self.stability = assembly.stability_of(config, doctor, remedies, tell=run.write_incident)
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        if self.measurements is not None:
+            self.log.sources.append(self.measurements.layers.measures)
         if self.stability is not None:
             self.log.writers.append(self.stability)
         self.before_and_after = BeforeAndAfter(
@@ -142,7 +146,10 @@ class Training:
     # ------------------------------------------------------------------------------------------------ handlers
 
     def _attach(self) -> None:
-        """Every handler, in the one order: change gradients, judge, step, schedule, evaluate, stop, save, report."""
+        """Every handler, in the one order.
+
+        Measure, change gradients, judge, step, schedule, evaluate, stop, save, report.
+        """
         config, trainer = self.config, self.trainer
         seed, rank = config.trainer.seed, distributed.rank()
 
@@ -152,7 +159,9 @@ class Training:
             IterationSeed(seed, stream=1, process=rank).attach(evaluator)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._seek)
 
-        # change gradients, judge, (step), schedule, average
+        # measure raw gradients, change them, judge, (step), schedule, average
+        if self.measurements is not None:
+            self.measurements.layers.attach(trainer, self.optimizer)
         self.clipping.attach(trainer, self.optimizer)
         BufferKeeper(self.model).attach(trainer, self.optimizer)
         if self.guard is not None:
@@ -175,6 +184,8 @@ class Training:
         measure, draw = optional(self.recipe, "signals"), optional(self.recipe, "pictures")
         if measure is not None:
             WatchedNumbers(measure).attach(self.evaluator)
+        if self.measurements is not None:
+            self.measurements.units.attach(self.evaluator, trainer)
         self.log.attach_evaluation(self.evaluator, trainer)
         if draw is not None and config.logging.pictures:
             Pictures(draw, self.reporting.picture, count=config.logging.pictures).attach(self.evaluator)
@@ -218,6 +229,7 @@ class Training:
         asked |= {"plateau": self.plateau, "early_stop": self.early_stop}
         asked["stability"] = self.stability  # behind the log, which hands it what is pending
         asked["recovery"] = self.recovery
+        asked["layer_statistics"] = self.measurements.layers if self.measurements is not None else None
         asked |= self.time_limits
         return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
 
@@ -231,6 +243,12 @@ class Training:
         """
         if optional(self.recipe, "initialize") is not None:
             assembly.ask(self.recipe, "initialize", self.model)
+
+    def _measured(self, row: dict[str, Any]) -> None:
+        """What was measured within the model goes to the run folder, and to who looks for trouble."""
+        self.run.write_measurement(row)
+        if self.stability is not None:
+            self.stability(row)
 
     def _after_return(self, engine: Engine, done: Return) -> None:
         """The run has earlier weights again: nobody is to go on from those between, nor to compare with them."""

@@ -470,6 +470,93 @@ def test_watching_changes_no_bit(recipe):
     assert not Path("watched/incidents.jsonl").exists() or incidents("watched") == []
 
 
+def measurements(run, kind):
+    rows = [json.loads(line) for line in (Path(run) / "measurements.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "time"} for row in rows if kind in row]
+
+
+MEASURED = """
+    def model(self):
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
+
+    def losses(self, model, batch, progress):
+        time.sleep(self.settings.slow)
+        error = model(batch["x"]) - batch["y"]
+        return {"square": error.square().mean(), "size": error.abs().mean()}
+"""
+
+
+@pytest.fixture
+def measured_recipe(recipe):
+    """With two loss terms, running statistics, and units that can die."""
+    recipe.write_text(recipe.read_text() + MEASURED)
+    return recipe
+
+
+def test_measuring_at_every_step_changes_no_bit_and_its_rows_go_to_the_run_folder(measured_recipe):
+    words = [str(measured_recipe), *COMMON, "trainer.epochs=3", "trainer.accumulate=2", "clip.kind=norm",
+             "clip.max_norm=0.5"]  # fmt: skip
+    assert main([*words, "stability.measure_every=1", "--output", "measured"]) == 0
+    assert main([*words, "stability.watch=false", "--output", "alone"]) == 0
+    assert main([*words, "stability.measure_every=0", "--output", "unmeasured"]) == 0
+    assert same_weights(weights("measured"), weights("alone"))
+    assert same_weights(weights("measured"), weights("unmeasured"))
+    steps = measurements("measured", "layers")
+    assert [row["iteration"] for row in steps] == list(range(2, 19, 2))
+    assert list(steps[0]["layers"]) == ["0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"]
+    assert steps[0]["layers"]["4.weight"].keys() == {"weight", "gradient", "update"}
+    assert steps[-1]["untouched"] == []
+    assert [row["iteration"] for row in measurements("measured", "terms")] == list(range(1, 18, 2))
+    assert measurements("measured", "terms")[0]["terms"]["norms"].keys() == {"square", "size"}
+    assert [(row["iteration"], row["epoch"]) for row in measurements("measured", "units")] == [(6, 1), (12, 2), (18, 3)]
+    assert measurements("measured", "units")[0]["units"]["2"][1] == 8
+    logged = {row["iteration"]: row["train/update_ratio"] for row in rows("measured") if "train/update_ratio" in row}
+    assert list(logged) == [row["iteration"] for row in steps]
+    ratios = [steps[0]["layers"][name]["update"] / steps[0]["layers"][name]["weight"] for name in
+              ("0.weight", "4.weight")]  # fmt: skip
+    assert logged[2] == pytest.approx(sum(ratios) / 2)
+    assert not Path("alone/measurements.jsonl").exists()
+    assert not Path("unmeasured/measurements.jsonl").exists()
+
+
+def test_two_processes_are_measured_as_one_run_and_train_on_as_if_they_were_not(measured_recipe):
+    for words in (
+        ["stability.measure_every=1", "--output", "measured"],
+        ["stability.watch=false", "--output", "alone"],
+    ):
+        run = command(measured_recipe, "trainer.epochs=2", "data.batch_size=8", *words, processes=2)
+        done = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert same_weights(weights("measured"), weights("alone"))
+    for kind in ("layers", "terms"):
+        assert [row["iteration"] for row in measurements("measured", kind)] == list(range(1, 7))
+    assert [row["units"]["2"][1] for row in measurements("measured", "units")] == [8, 8]
+
+
+def test_a_resumed_run_measures_what_the_straight_one_does(measured_recipe):
+    words = ["trainer.epochs=6", "stability.measure_every=7", "checkpoint.every_iterations=1"]
+    assert main([str(measured_recipe), *COMMON, *words, "--output", "straight"]) == 0
+    process = subprocess.Popen(command(measured_recipe, *words, "recipe.slow=0.1", "--output", "killed"),
+                               env=environment(), stderr=subprocess.DEVNULL)  # fmt: skip
+    until(lambda: len(rows("killed")) >= 18, process)
+    process.kill()
+    process.wait()
+    assert main([str(measured_recipe), "--resume", "killed", "recipe.slow=0"]) == 0
+    assert [row["iteration"] for row in measurements("straight", "layers")] == [7, 14, 21, 28, 35]
+    for kind in ("layers", "terms", "units"):
+        assert measurements("killed", kind) == measurements("straight", kind) != []
+    assert numbers("straight") == numbers("killed")
+
+
+def test_a_run_that_is_not_measured_any_more_or_anew_goes_on(measured_recipe):
+    words = [str(measured_recipe), *COMMON, "trainer.epochs=1", "stability.measure_every=0", "--output", "run"]
+    assert main(words) == 0
+    assert main([str(measured_recipe), "--resume", "run", "trainer.epochs=3", "stability.measure_every=1"]) == 0
+    assert [row["iteration"] for row in measurements("run", "layers")] == list(range(7, 19))
+    assert main([str(measured_recipe), "--resume", "run", "trainer.epochs=4", "stability.measure_every=0"]) == 0
+    assert len(measurements("run", "layers")) == 12
+
+
 def test_a_run_whose_weights_went_wrong_goes_on_from_before_and_ends_as_the_clean_one(recipe):
     words = [str(recipe), *COMMON, "trainer.epochs=40"]
     wrong = ["recipe.corrupt_at=150", "stability.snapshot_every=20"]

@@ -3,6 +3,7 @@
 from ignition.assembly.control import checkpoint_of, early_stop_of, guard_of, plateau_of, time_limits_of
 from ignition.assembly.datasets import TrainingData, build_splits, evaluation_loader, training_data
 from ignition.assembly.diagnosis import doctor_of
+from ignition.assembly.measurements import Measurements, measurements_of
 from ignition.assembly.network import build_model, choose_device, chosen_weights, load_weights, over_processes
 from ignition.assembly.optimization import average_of, clipping_of, loss_weights, optimizer_of
 from ignition.assembly.recipe_parts import AssemblyError, ask
@@ -10,6 +11,7 @@ from ignition.assembly.remedies import Remedies, outlier_steps_of, recovery_of, 
 
 __all__ = [
     "AssemblyError",
+    "Measurements",
     "Remedies",
     "TrainingData",
     "ask",
@@ -26,6 +28,7 @@ __all__ = [
     "guard_of",
     "load_weights",
     "loss_weights",
+    "measurements_of",
     "optimizer_of",
     "outlier_steps_of",
     "over_processes",

@@ -175,6 +175,12 @@ class Stability(Section):
     watch: bool = Field(
         default=True, description="look for trouble in losses and gradients, and tell it in `incidents.jsonl`"
     )
+    measure_every: int = Field(
+        default=50,
+        ge=0,
+        description="steps between two at which weights, gradients and their changes are measured, for what is looked "
+        "for and for `measurements.jsonl`; 0: never, nor which units fire in an evaluation",
+    )
     on: dict[str, Action] = Field(
         default_factory=lambda: dict(ON),
         description="what findings lead to, by their names, besides being told; see docs/doctor.md. It adds to the "
@@ -289,9 +295,10 @@ class Config(Section):
         return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
 
     def quiet(self) -> Config:
-        """The same, with nothing shown, and nothing told to services: for trials that are no runs."""
+        """The same, with nothing shown or measured, and nothing told to services: for trials that are no runs."""
         silent = {"progress": False, "tensorboard": False, "wandb": None, "mlflow": None}
-        return self.model_copy(update={"logging": self.logging.model_copy(update=silent)})
+        unmeasured = self.stability.model_copy(update={"measure_every": 0})
+        return self.model_copy(update={"logging": self.logging.model_copy(update=silent), "stability": unmeasured})
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, as a YAML file would hold them."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ignition.handlers.ema import EMA
     from ignition.handlers.gradient_clipping import GradientClipping
     from ignition.handlers.improvement import better
+    from ignition.handlers.layer_statistics import LayerStatistics
     from ignition.handlers.learning_rate import LearningRate
     from ignition.handlers.learning_rate_finder import LearningRateFinder
     from ignition.handlers.metrics_log import MetricsLog
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
     from ignition.handlers.signals import Signals
     from ignition.handlers.stability import Stability
     from ignition.handlers.tensorboard import TensorBoard
+    from ignition.handlers.term_gradients import TermGradients
     from ignition.handlers.throughput import Throughput
     from ignition.handlers.time_limit import TimeLimit
+    from ignition.handlers.unit_activity import UnitActivity
     from ignition.handlers.value_schedule import ValueSchedule
     from ignition.handlers.watched_numbers import WatchedNumbers
     from ignition.handlers.weights_and_biases import WandB
@@ -61,6 +64,7 @@ _MODULES = {
     "Exponential": "schedules",
     "GradientClipping": "gradient_clipping",
     "InSequence": "schedules",
+    "LayerStatistics": "layer_statistics",
     "LearningRate": "learning_rate",
     "LearningRateFinder": "learning_rate_finder",
     "MLflow": "mlflow_tracking",
@@ -81,8 +85,10 @@ _MODULES = {
     "Stability": "stability",
     "Steps": "schedules",
     "TensorBoard": "tensorboard",
+    "TermGradients": "term_gradients",
     "Throughput": "throughput",
     "TimeLimit": "time_limit",
+    "UnitActivity": "unit_activity",
     "ValueSchedule": "value_schedule",
     "WandB": "weights_and_biases",
     "WarmRestarts": "schedules",
@@ -106,6 +112,7 @@ __all__ = [
     "Exponential",
     "GradientClipping",
     "InSequence",
+    "LayerStatistics",
     "LearningRate",
     "LearningRateFinder",
     "MLflow",
@@ -126,8 +133,10 @@ __all__ = [
     "Stability",
     "Steps",
     "TensorBoard",
+    "TermGradients",
     "Throughput",
     "TimeLimit",
+    "UnitActivity",
     "ValueSchedule",
     "WandB",
     "WarmRestarts",

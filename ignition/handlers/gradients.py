@@ -79,12 +79,15 @@ def alike(tensors: Iterable[torch.Tensor]) -> list[list[torch.Tensor]]:
 
 
 def norms(tensors: Iterable[torch.Tensor], order: float = 2.0) -> torch.Tensor:
-    """Norms of all tensors, [tensors] in any order, on one device; those of 16-bit tensors in float32."""
-    norms: list[torch.Tensor] = []
+    """Norms of all tensors, [tensors] in their order, on the device of the first; of 16-bit tensors in float32."""
+    tensors = list(tensors)
+    found: dict[int, torch.Tensor] = {}
     for group in alike(tensors):
         part = torch._foreach_norm(group, order, dtype=torch.float32 if group[0].dtype in HALVES else None)
-        norms += [norm.to(norms[0].device) for norm in part] if norms else part
-    return torch.stack(norms)
+        if len(part) == len(tensors):  # all are alike
+            return torch.stack(part)
+        found.update(zip(map(id, group), part))
+    return torch.stack([found[id(tensor)].to(tensors[0].device) for tensor in tensors])
 
 
 def real_view(tensor: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from ignition.rundir.rows import Rows, read_json, replace_file, to_json
 log = logging.getLogger(__name__)
 
 CONFIG, RECIPE, ENVIRONMENT, STATUS = "config.yaml", "recipe.py", "environment.json", "status.json"
-METRICS, INCIDENTS, REPORT, LOCK = "metrics.jsonl", "incidents.jsonl", "report.html", ".lock"
+METRICS, MEASUREMENTS, INCIDENTS = "metrics.jsonl", "measurements.jsonl", "incidents.jsonl"
+REPORT, LOCK = "report.html", ".lock"
 CHECKPOINTS, PICTURES = "checkpoints", "pictures"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.pt", "best.pt"
 STATUSES = ("running", "finished", "stopped", "preempted", "diverged", "failed")
@@ -51,7 +52,8 @@ class RunFolder:
     """The files of one run. Make a new one by `create` or `create_at`, take up one that is there by `open`.
 
     What a run is made of (config, recipe, environment) must be written, or the run does not begin. What it tells on
-    its way (metrics, incidents, status) may fail, on a full disk for instance: one warning, and the run goes on.
+    its way (metrics, measurements, incidents, status) may fail, on a full disk for instance: one warning, and the run
+    goes on.
 
     Args:
         path: the folder; made absolute here, so that a later change of the working directory does not matter.
@@ -60,6 +62,7 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser().absolute()
         self.metrics = Rows(self.path / METRICS)
+        self.measurements = Rows(self.path / MEASUREMENTS)
         self.incidents = Rows(self.path / INCIDENTS)
         self._recipe_source: str | None = None
         self._status_failed = False
@@ -151,6 +154,7 @@ class RunFolder:
     def close(self) -> None:
         """Close the files that rows go to; another row opens them again."""
         self.metrics.close()
+        self.measurements.close()
         self.incidents.close()
 
     def discard(self) -> None:
@@ -158,7 +162,7 @@ class RunFolder:
         if self.read_metrics() or any(self.checkpoints.glob("*.pt")):
             return
         self.close()
-        for name in (CONFIG, RECIPE, ENVIRONMENT, STATUS, METRICS, LOCK):
+        for name in (CONFIG, RECIPE, ENVIRONMENT, STATUS, METRICS, MEASUREMENTS, INCIDENTS, LOCK):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path / PICTURES, self.path):
             with contextlib.suppress(OSError):  # somebody else's files are in it
@@ -269,12 +273,17 @@ class RunFolder:
         return self.metrics.read()
 
     def rewind_metrics(self, iteration: int) -> None:
-        """Take away the rows and incidents of later iterations than this: a resumed run writes them again."""
+        """Take away the rows, measurements and incidents of later iterations: a resumed run writes them again."""
         try:
             self.metrics.rewind(iteration)
+            self.measurements.rewind(iteration)
             self.incidents.rewind(iteration)
         except OSError as error:
             raise _cannot("rewind", self.metrics.path, error) from error
+
+    def write_measurement(self, row: Mapping[str, Any]) -> None:
+        """Add what was measured inside the model: of its layers, loss terms or units."""
+        self.measurements.write(row)
 
     def write_incident(self, row: Mapping[str, Any]) -> None:
         """Add an incident: what, when, evidence, what was done."""

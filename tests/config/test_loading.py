@@ -141,8 +141,8 @@ def test_five_mistakes_are_five_lines(tmp_path):
                                     "'optimizer.options'."),
         ("stability.on={los_spike: stop}", "nothing is found by the name of 'los_spike'. Did you mean 'loss_spike'?"),
         ("stability.zzz=1",
-         "unknown key 'stability.zzz'. Known here: policy, max_skips, watch, on, rules, snapshot_every, cut, "
-         "attempts."),
+         "unknown key 'stability.zzz'. Known here: policy, max_skips, watch, measure_every, on, rules, snapshot_every, "
+         "cut, attempts."),
         ("stability.on={overfitting: skip}",
          "'skip' can be done about loss_spike and gradient_explosion, not about overfitting"),
         ("data.max_disparity=1", "unknown key 'data.max_disparity'. It belongs under 'recipe'."),

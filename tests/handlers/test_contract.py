@@ -47,6 +47,9 @@ MAKE = {
     "GradientClipping, AGC": clipping(handlers.AGC),
     "GradientClipping, AutoClip": clipping(lambda: handlers.AutoClip(percentile=50)),
     "GradientClipping, ZClip": clipping(lambda: handlers.ZClip(warmup=2), handlers.AutoClip),
+    "LayerStatistics": lambda w: attached(
+        handlers.LayerStatistics(w.model, w.rows.append, every=2), w.trainer, w.optimizer
+    ),
     "LearningRate": lambda w: attached(handlers.LearningRate(w.optimizer, handlers.OneCycle(8)), w.trainer),
     "MetricsLog": lambda w: attached(handlers.MetricsLog(w.rows.append), w.trainer, w.optimizer),
     "NonFiniteSteps": lambda w: attached(handlers.NonFiniteSteps(max_skips=99), w.trainer, w.optimizer),
@@ -61,8 +64,10 @@ MAKE = {
     "Recovery": lambda w: attached(handlers.Recovery({"model": w.model, "optimizer": w.optimizer}, every=3), w.trainer),
     "Signals": lambda w: attached(handlers.Signals(), w.trainer, w.evaluator),
     "Stability": lambda w: attached(handlers.Stability(tell=w.rows.append), w.trainer),
+    "TermGradients": lambda w: w.ask_before_backward(handlers.TermGradients(w.model, w.rows.append, every=2)),
     "Throughput": lambda w: attached(handlers.Throughput(w.rows.append, every=2, warmup=0), w.trainer),
     "TimeLimit": lambda w: attached(handlers.TimeLimit(hours=99), w.trainer),
+    "UnitActivity": lambda w: attached(handlers.UnitActivity(w.model, w.rows.append), w.evaluator, w.trainer),
     "ValueSchedule": lambda w: attached(
         handlers.ValueSchedule(handlers.Warmup(8), lambda value: setattr(w, "value", value)), w.trainer, w.optimizer
     ),
@@ -76,7 +81,7 @@ def classes(*methods):
     return [name for name in found if any(hasattr(getattr(handlers, name), method) for method in methods)]
 
 
-HANDLERS = [*classes("attach"), "RandomState"]
+HANDLERS = [*classes("attach"), "RandomState", "TermGradients"]
 STATEFUL = [label for label in MAKE if hasattr(getattr(handlers, label.partition(",")[0]), "state_dict")]
 
 
@@ -89,15 +94,24 @@ class World(SimpleNamespace):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         super().__init__(folder=folder, rows=[], model=model, optimizer=optimizer)
         self.batches = [torch.randn(3, 2) for _ in range(4)]
+        self.before_backward = []
         self.trainer, self.evaluator = Engine(self.step), Engine(self.evaluate)
+        self.trainer.state.steps = 0
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self.evaluator.run(self.batches[:2]))
 
     def step(self, engine, batch):
         self.optimizer.zero_grad()
-        loss = self.model(batch).square().mean()
+        output = self.model(batch)
+        loss = output.square().mean()
+        for ask in self.before_backward:
+            ask(engine, {"square": loss, "size": output.abs().mean()}, {"square": 1.0, "size": 1.0})
         loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+    def ask_before_backward(self, handler):
+        self.before_backward.append(handler)
+        return handler
 
     def evaluate(self, engine, batch):
         outputs = self.model(batch)

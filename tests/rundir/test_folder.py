@@ -239,6 +239,28 @@ def test_incidents_have_a_file_of_their_own(tmp_path):
     assert run.read_metrics() == []
 
 
+def test_measurements_have_a_file_of_their_own_and_are_rewound_with_the_metrics(tmp_path):
+    run = begun(tmp_path / "run")
+    for iteration in (1, 2):
+        run.write_metrics({"iteration": iteration})
+        run.write_measurement({"iteration": iteration, "layers": {"stem": {"weight": float("nan")}}, "untouched": []})
+    assert json.loads((run.path / "measurements.jsonl").read_text().splitlines()[1])["layers"]["stem"] == {
+        "weight": "NaN"
+    }
+    run.rewind_metrics(1)
+    assert [row["iteration"] for row in run.measurements.read()] == [1]
+    run.write_measurement({"iteration": 2})
+    assert [row["iteration"] for row in run.measurements.read()] == [1, 2]
+
+
+def test_a_run_that_could_not_begin_leaves_nothing(tmp_path):
+    run = begun(tmp_path / "run")
+    run.write_incident({"iteration": 0})
+    run.write_measurement({"iteration": 0})
+    run.discard()
+    assert not run.path.exists()
+
+
 def test_a_picture_has_a_place_even_where_somebody_cleared_the_folder(tmp_path):
     run = begun(tmp_path / "run")
     (run.path / "pictures").rmdir()
