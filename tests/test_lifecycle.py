@@ -447,7 +447,8 @@ def incidents(run):
 def test_what_goes_wrong_is_told_in_the_run_folder(recipe):
     words = [str(recipe), *COMMON, "trainer.epochs=2", "recipe.explode_at=7", "stability.max_skips=99"]
     assert main([*words, "stability.on={divergence: tell}", "--output", "bad"]) == 0
-    found, diverged = incidents("bad")
+    found, diverged, evaluated = incidents("bad")
+    assert (evaluated["name"], evaluated["subject"]) == ("non_finite_evaluation", "val/loss")
     assert (diverged["name"], diverged["first"], diverged["iteration"], diverged["done"]) == ("divergence", 7, 11, "")
     assert (found["name"], found["subject"], found["first"]) == ("non_finite", "square", 7)
     assert found["severity"] == "critical"
