@@ -310,6 +310,7 @@ def test_a_step_that_is_not_finite_is_left_out_and_too_many_are_a_divergence(rec
     assert main([*words, "--output", "bad"]) == 3
     error = capsys.readouterr().err
     assert "diverged: loss and gradient not finite at iteration 10" in error
+    assert "Last good checkpoint: " in error and "iteration-00000006.pt" in error
     assert "Traceback" not in error
     assert status("bad")["status"] == "diverged"
     assert all(torch.isfinite(value).all() for value in weights("bad").values())
@@ -606,6 +607,17 @@ def test_a_term_that_explodes_is_left_out_and_so_it_is_after_a_resume(recipe):
     assert found["done"] == "'spread' is left out of the loss from here on"
     assert main([str(recipe), "--resume", "run", "trainer.epochs=12"]) == 0
     assert torch.load("run/checkpoints/last.pt", weights_only=True)["guard"]["skipped"] == 3
+
+
+@pytest.mark.parametrize("fault", ["recipe.burst_from=31", "recipe.rate_at=60"])
+def test_two_processes_do_the_same_about_it(recipe, fault):
+    words = ["trainer.epochs=20", "data.batch_size=4", fault, "--output", "two"]
+    done = subprocess.run(command(recipe, *words, processes=2), env=environment(),
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    acted = [row["name"] for row in incidents("two") if row["done"]]
+    assert acted == ["exploding_term" if "burst" in fault else "divergence"]
+    assert status("two")["status"] == "finished"
 
 
 def test_a_spike_can_be_left_out_before_it_reaches_the_weights(recipe, capsys):

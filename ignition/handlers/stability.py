@@ -32,6 +32,10 @@ class Stability:
         tell: takes each finding as a row, with ``action`` and what was ``done``; on process 0, for instance
             ``RunFolder.write_incident``.
 
+    Attributes:
+        findings: how many there were.
+        wrong_from: the iteration in which the latest critical one began.
+
     >>> def step(engine, loss):
     ...     stability({"iteration": engine.state.iteration, "train/batch_loss": loss})
     >>> trainer = Engine(step)
@@ -57,6 +61,7 @@ class Stability:
             if action not in self.actions:
                 raise ValueError(f"policy says {action!r} for {finding}; actions: {', '.join(self.actions) or 'none'}")
         self.findings = 0
+        self.wrong_from: int | None = None
         self._pending: list[Finding] = []
 
     def attach(self, trainer: Engine) -> None:
@@ -76,6 +81,8 @@ class Stability:
         state: Any = engine.state
         for finding in found:
             self.findings += 1
+            if finding.severity == "critical":
+                self.wrong_from = finding.first
             action = self.policy.get(finding.name, "")
             done = self.actions[action](engine, finding) if action else ""
             self._say(finding, done)
