@@ -28,6 +28,18 @@ class Outcome:
     signal_number: int | None = None
 
 
+def stand_at(training: Training, iteration: int) -> None:
+    """Let a run whose parts have been given their states go on after ``iteration``."""
+    state: Any = training.trainer.state
+    length = len(training.data.loader)
+    state.iteration, state.epoch_length = iteration, length
+    state.epoch, state.steps = iteration // length, training.learning_rate.steps
+    state.max_epochs = training.config.trainer.epochs
+    changed = set_options(training.optimizer, training.options)  # the config's, which may have been changed, hold
+    if changed:
+        log.info("the optimizer goes on with %s", ", ".join(changed))
+
+
 class Lifecycle:
     """Takes a run through its life.
 
@@ -56,13 +68,7 @@ class Lifecycle:
                 f"{training.run.path}: an epoch of this run has {payload['epoch_length']} batches, and with this data "
                 f"and data.batch_size it would have {length}: go on with what it was started with, or start a new run"
             )
-        state: Any = self.trainer.state
-        state.iteration, state.epoch_length = payload["iteration"], length
-        state.epoch, state.steps = payload["iteration"] // length, training.learning_rate.steps
-        state.max_epochs = training.config.trainer.epochs
-        changed = set_options(training.optimizer, training.options)  # the config's, which may have been changed, hold
-        if changed:
-            log.info("the optimizer goes on with %s", ", ".join(changed))
+        stand_at(training, payload["iteration"])
         # What is done before the first step is done again, so its rows go too.
         training.reporting.rewind(payload["iteration"] or -1)
         return True
@@ -108,6 +114,7 @@ class Lifecycle:
             failed = False
             return outcome
         except Diverged as error:
+            training.tell_divergence(error)
             good = self._last_good()
             reason = f"{error}. Last good checkpoint: {good}" if good is not None else str(error)
             training.write_status(self.trainer, "diverged", reason)

@@ -13,6 +13,7 @@ from ignition.before_and_after import BeforeAndAfter
 from ignition.config import Config
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
+from ignition.events import Diverged
 from ignition.handlers.buffer_keeper import BufferKeeper
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.learning_rate import LearningRate
@@ -23,6 +24,7 @@ from ignition.handlers.recovery import Return
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
+from ignition.incidents.incident_bundles import IncidentBundles
 from ignition.optimizer import options_of
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
@@ -30,6 +32,7 @@ from ignition.recipe import Recipe, optional
 from ignition.reporting import Reporting
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
 from ignition.scheduling import schedule_of
+from ignition.stability import Finding
 from ignition.timetable import Timetable
 
 
@@ -109,9 +112,23 @@ class Training:
         )
 
         self.reporting = Reporting(config, run, self.trainer)
-        kept = {"model": self.model, "optimizer": self.optimizer, "precision": self.precision}
-        kept |= {"ema": self.ema} if self.ema is not None else {}
-        self.recovery = assembly.recovery_of(config, kept, self.learning_rate, self._after_return)
+        self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        self.plateau = assembly.plateau_of(config, self.learning_rate)
+        self.early_stop = assembly.early_stop_of(config)
+        self.time_limits = assembly.time_limits_of(config)
+        self.recovery = assembly.recovery_of(
+            config, self._taken_back(), self.learning_rate, self._after_return, also=self._place()
+        )
+        self.bundles = IncidentBundles(
+            run,
+            config,
+            self.trainer,
+            model=self.model,
+            optimizer=self.optimizer,
+            sampler=self.data.sampler,
+            recovery=self.recovery,
+            precision=self.precision,
+        )
         doctor = assembly.doctor_of(config, epoch_length=len(self.data.loader), samples=self._samples)
         remedies = assembly.Remedies(
             self.learning_rate,
@@ -122,8 +139,7 @@ class Training:
             cut=config.stability.cut,
             blame=self._blame,
         )
-        self.stability = assembly.stability_of(config, doctor, remedies, tell=run.write_incident)
-        self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        self.stability = assembly.stability_of(config, doctor, remedies, tell=self._tell)
         if self.measurements is not None:
             self.log.sources.append(self.measurements.layers.measures)
         if self.stability is not None:
@@ -137,9 +153,6 @@ class Training:
             signals=self.signals,
             best=run.checkpoints / BEST_CHECKPOINT,
         )
-        self.plateau = assembly.plateau_of(config, self.learning_rate)
-        self.early_stop = assembly.early_stop_of(config)
-        self.time_limits = assembly.time_limits_of(config)
         self.checkpoint = assembly.checkpoint_of(config, run.checkpoints, self._saved())
         self._attach()
 
@@ -211,12 +224,14 @@ class Training:
         if config.logging.progress:
             self.reporting.progress.attach(trainer)
 
-    def _saved(self) -> dict[str, Any]:
-        """All that has a state to go into checkpoints, by name."""
+    def _taken_back(self) -> dict[str, Any]:
+        """What a rollback gives its earlier state, by name."""
+        kept = {"model": self.model, "optimizer": self.optimizer, "precision": self.precision}
+        return kept | ({"ema": self.ema} if self.ema is not None else {})
+
+    def _place(self) -> dict[str, Any]:
+        """What says where a run stands, by name: small, saved, and never taken back."""
         always = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "precision": self.precision,
             "learning_rate": self.learning_rate,
             f"clipping_{self.config.clip.kind}": self.clipping,
             "loss_weights": self.loss_weights,
@@ -225,13 +240,19 @@ class Training:
             "sampler": self.data.sampler,
             "random": RandomState(),
         }
-        asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.outlier_steps, "ema": self.ema}
-        asked |= {"plateau": self.plateau, "early_stop": self.early_stop}
-        asked["stability"] = self.stability  # behind the log, which hands it what is pending
-        asked["recovery"] = self.recovery
+        asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.outlier_steps}
+        asked |= {"plateau": self.plateau, "early_stop": self.early_stop, **self.time_limits}
         asked["layer_statistics"] = self.measurements.layers if self.measurements is not None else None
-        asked |= self.time_limits
         return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
+
+    def _saved(self) -> dict[str, Any]:
+        """All that has a state to go into checkpoints, by name."""
+        watching = {"stability": self.stability, "recovery": self.recovery}  # behind the log, which hands rows to it
+        return {
+            **self._taken_back(),
+            **self._place(),
+            **{name: thing for name, thing in watching.items() if thing is not None},
+        }
 
     # -------------------------------------------------------------------------------------------------- details
 
@@ -249,6 +270,23 @@ class Training:
         self.run.write_measurement(row)
         if self.stability is not None:
             self.stability(row)
+
+    def _tell(self, incident: dict[str, Any]) -> None:
+        """An incident: its row, and what it takes to run it again."""
+        self.run.write_incident(incident)
+        self.bundles(incident)
+
+    def tell_divergence(self, error: Diverged) -> None:
+        """Tell what led to the end of a run that has diverged, as far as it is known. Each process for itself."""
+        self.log.close()  # the last rows may show it
+        if self.stability is None:
+            return
+        more = []
+        found = self.stability.doctor.detectors["non_finite"].active
+        if self.guard is not None and self.guard.in_row and not found:  # the iteration ended half-way and has no row
+            iteration = self.trainer.state.iteration
+            more.append(Finding("non_finite", "critical", str(error), iteration, iteration))
+        self.stability.end(self.trainer, *more)
 
     def _after_return(self, engine: Engine, done: Return) -> None:
         """The run has earlier weights again: nobody is to go on from those between, nor to compare with them."""

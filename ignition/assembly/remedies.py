@@ -25,9 +25,17 @@ log = logging.getLogger(__name__)
 
 
 def recovery_of(
-    config: Config, objects: dict[str, Any], learning_rate: LearningRate, after: Callable[[Engine, Return], object]
+    config: Config,
+    objects: dict[str, Any],
+    learning_rate: LearningRate,
+    after: Callable[[Engine, Return], object],
+    *,
+    also: dict[str, Any],
 ) -> Recovery | None:
-    """What gives a run earlier weights, if a finding leads to that and the host has the memory for snapshots."""
+    """What gives a run earlier weights, if a finding leads to that and the host has the memory for snapshots.
+
+    ``also`` makes checkpoints of these.
+    """
     settings = config.stability
     if not settings.watch or "rollback" not in settings.on.values():
         return None
@@ -43,6 +51,7 @@ def recovery_of(
         cut=settings.cut,
         attempts=settings.attempts,
         after=after,
+        also=also,
     )
 
 

@@ -78,13 +78,15 @@ def put_in_place(
         raise OSError(cause.errno, f"{path} was not written: {_explain(cause, path.parent, needed)}") from error
 
 
-def link(source: Path, name: str) -> Path:
-    """Let ``name``, beside ``source``, be the same file: a hard link, or a copy where there are none. Done in one step.
+def link(source: Path, name: str | Path) -> Path:
+    """Let ``name``, beside ``source`` or a path, be the same file: a hard link, or a copy where there are none.
+
+    Done in one step.
 
     Raises:
         OSError: it could not be made; what was there stays.
     """
-    target = source.with_name(name)
+    target = source.parent / name
     temporary = temporary_beside(target)
     try:
         with contextlib.suppress(FileNotFoundError):

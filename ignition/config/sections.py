@@ -201,6 +201,11 @@ class Stability(Section):
         default=0.5, gt=0, le=1, description="what a cut multiplies the learning rate or the limit of clipping by"
     )
     attempts: int = Field(default=3, ge=1, description="rollbacks after which the run counts as diverged")
+    bundles: int = Field(
+        default=10,
+        ge=0,
+        description="incidents of a run that leave a bundle to be replayed by `ignition.replay`; each holds a checkpoint",
+    )
 
     @field_validator("on")
     @classmethod

@@ -78,6 +78,8 @@ class Recovery:
         window: count those of so many iterations only; None: of the whole run, since each one cuts the rate for good.
         after: ``after(engine, Return)``, called on every process when all is given back, for instance to discard
             checkpoints that were written since.
+        also: further small objects by name, whose states are taken along with each snapshot and never given back: what
+            makes a checkpoint of it (`newest_before`).
 
     Attributes:
         returns: what was done so far.
@@ -108,16 +110,18 @@ class Recovery:
         attempts: int = 3,
         window: int | None = None,
         after: Callable[[Engine, Return], object] | None = None,
+        also: Mapping[str, Any] | None = None,
     ):
         if not objects:
             raise ValueError("objects is empty; what is a rollback to give back?")
-        checkpoint_file.check_names(objects)
+        checkpoint_file.check_names({**objects, **(also or {})})
         for name, count in (("every", every), ("keep", keep), ("attempts", attempts), ("window", window)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} is {count}; it must be at least 1")
         if not 0 < cut <= 1:
             raise ValueError(f"cut is {cut}; it lowers the rate, so it must be above 0, and at most 1")
         self.objects, self.learning_rate = dict(objects), learning_rate
+        self.also = {name: thing for name, thing in (also or {}).items() if name not in self.objects}
         self.every, self.keep, self.cut = every, keep, cut
         self.attempts, self.window, self.after = attempts, window, after
         self.returns: list[Return] = []
@@ -197,7 +201,8 @@ class Recovery:
         """
         self._drop([one for one in self._snapshots if one.iteration >= iteration])
         self._stepped, self._steps, self._changed = False, 0, iteration
-        states: Payload = {name: checkpoint_file.state_of(thing) for name, thing in self.objects.items()}
+        taken = {**self.objects, **self.also}
+        states: Payload = {name: checkpoint_file.state_of(thing) for name, thing in taken.items()}
         checkpoint_file.check_plain(states)
         if distributed.agree(int(self._is_broken(states, iteration))):
             return False
@@ -214,6 +219,19 @@ class Recovery:
             Diverged: this was done often enough, or there is no snapshot that counts.
         """
         return self._return(reason, iteration, wrong_from=iteration)
+
+    def newest_before(self, iteration: int) -> tuple[int, Payload] | None:
+        """The newest snapshot that leads to ``iteration``, without a return in between: after which it is, and states.
+
+        They are in the host's memory, and good until the next snapshot is taken: write them, or copy them, before.
+        """
+        returned = [done.iteration for done in self.returns if done.iteration < iteration]
+        since = max(returned, default=-1)
+        leading = [one for one in self._snapshots if since <= one.iteration < iteration]
+        if not leading:
+            return None
+        leading[-1].host.wait()
+        return leading[-1].iteration, leading[-1].states
 
     def state_dict(self) -> dict[str, Any]:
         """The returns so far and the suspected place. Snapshots are not saved: a run that is resumed takes its own."""

@@ -80,16 +80,25 @@ class Stability:
         self._pending = []
         state: Any = engine.state
         for finding in found:
-            self.findings += 1
-            if finding.severity == "critical":
-                self.wrong_from = finding.first
             action = self.policy.get(finding.name, "")
             done = self.actions[action](engine, finding) if action else ""
-            self._say(finding, done)
-            if self.tell is not None and distributed.rank() == 0:
-                self.tell({"iteration": state.iteration, **finding.row(), "action": action, "done": done})
+            self._tell(engine, finding, action, done)
             state.finding = finding
             engine.fire_event(StabilityEvents(finding.name))
+
+    def end(self, engine: Engine, *more: Finding) -> None:
+        """Tell what was found and nobody can act upon, since the run has failed, and ``more`` that others found."""
+        found, self._pending = [*self._pending, *more], []
+        for finding in found:
+            self._tell(engine, finding, "", "")
+
+    def _tell(self, engine: Engine, finding: Finding, action: str, done: str) -> None:
+        self.findings += 1
+        if finding.severity == "critical":
+            self.wrong_from = finding.first
+        self._say(finding, done)
+        if self.tell is not None and distributed.rank() == 0:
+            self.tell({"iteration": engine.state.iteration, **finding.row(), "action": action, "done": done})
 
     def _say(self, finding: Finding, done: str) -> None:
         if distributed.rank() != 0:

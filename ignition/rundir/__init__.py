@@ -1,5 +1,6 @@
 """The folder of a run: the only place that knows what the files in it are called, and how they are written."""
 
+from ignition.rundir.bundles import Bundle, Bundles
 from ignition.rundir.environment import environment
 from ignition.rundir.folder import (
     BEST_CHECKPOINT,
@@ -14,6 +15,8 @@ from ignition.rundir.rows import Rows
 __all__ = [
     "BEST_CHECKPOINT",
     "LAST_CHECKPOINT",
+    "Bundle",
+    "Bundles",
     "Rows",
     "RunFolder",
     "RunFolderError",

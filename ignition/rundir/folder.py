@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ignition.rundir.bundles import Bundles
 from ignition.rundir.environment import environment, now
 from ignition.rundir.lock import Locked, locked
 from ignition.rundir.rows import Rows, read_json, replace_file, to_json
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 CONFIG, RECIPE, ENVIRONMENT, STATUS = "config.yaml", "recipe.py", "environment.json", "status.json"
 METRICS, MEASUREMENTS, INCIDENTS = "metrics.jsonl", "measurements.jsonl", "incidents.jsonl"
 REPORT, LOCK = "report.html", ".lock"
-CHECKPOINTS, PICTURES = "checkpoints", "pictures"
+CHECKPOINTS, PICTURES, BUNDLES = "checkpoints", "pictures", "incidents"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.pt", "best.pt"
 STATUSES = ("running", "finished", "stopped", "preempted", "diverged", "failed")
 
@@ -64,6 +65,7 @@ class RunFolder:
         self.metrics = Rows(self.path / METRICS)
         self.measurements = Rows(self.path / MEASUREMENTS)
         self.incidents = Rows(self.path / INCIDENTS)
+        self.bundles = Bundles(self.path / BUNDLES)
         self._recipe_source: str | None = None
         self._status_failed = False
 
@@ -273,11 +275,12 @@ class RunFolder:
         return self.metrics.read()
 
     def rewind_metrics(self, iteration: int) -> None:
-        """Take away the rows, measurements and incidents of later iterations: a resumed run writes them again."""
+        """Take away what later iterations than this told, in rows and bundles: a resumed run writes it again."""
         try:
             self.metrics.rewind(iteration)
             self.measurements.rewind(iteration)
             self.incidents.rewind(iteration)
+            self.bundles.rewind(iteration)
         except OSError as error:
             raise _cannot("rewind", self.metrics.path, error) from error
 
@@ -305,6 +308,7 @@ class RunFolder:
                 raise _cannot("write in the run folder", self.path, error) from error
             for litter in self.path.glob(".tmp-*"):  # of a run that was killed while it wrote
                 litter.unlink(missing_ok=True)
+            self.bundles.clean()
             yield
 
 

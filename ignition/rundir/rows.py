@@ -7,9 +7,9 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,25 @@ class Rows:
             return []
         return [_decoded(row) for row in rows if row is not None]
 
+    def tail(self, count: int) -> list[dict[str, Any]]:
+        """The last ``count`` rows that are whole; reads no more of the file than they take."""
+        try:
+            with open(self.path, "rb") as file:
+                lines = _last_lines(file, count)
+        except FileNotFoundError:
+            return []
+        return [_decoded(row) for row in map(_row, lines) if row is not None]
+
+    @staticmethod
+    def write_all(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write ``rows`` as they are into a new file.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        lines = [json.dumps(_encoded(row), default=_number).encode() + b"\n" for row in rows]
+        replace_file(path, b"".join(lines))
+
     def rewind(self, iteration: int) -> None:
         """Take away the rows of later iterations and what is torn, at once or not at all."""
         self.close()
@@ -90,6 +109,17 @@ class Rows:
         while data:
             data = data[self._file.write(data) :]  # less than all where the disk has just become full
         self._torn = False
+
+
+def _last_lines(file: BinaryIO, count: int, block: int = 2**16) -> list[bytes]:
+    """The last ``count`` lines of ``file``, read from its end block by block."""
+    place, text = file.seek(0, os.SEEK_END), b""
+    while place > 0 and text.count(b"\n") <= count:
+        begin = max(place - block, 0)
+        file.seek(begin)
+        text = file.read(place - begin) + text
+        place = begin
+    return text.splitlines()[-count:]
 
 
 def replace_file(path: Path, content: bytes) -> None:

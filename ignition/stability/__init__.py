@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ignition.stability.divergence import Divergence
     from ignition.stability.doctor import Doctor
     from ignition.stability.exploding_term import ExplodingTerm
-    from ignition.stability.finding import NAMES, Advice, Finding
+    from ignition.stability.finding import ABOUT_STEPS, NAMES, Advice, Finding
     from ignition.stability.gradient_norm import GradientExplosion, GradientVanishing
     from ignition.stability.known_changes import KnownChanges
     from ignition.stability.learning_rate import LearningRateTooHigh, LearningRateTooLow
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Where each name lives. A config asks for the names of findings alone, and should not wait for numpy.
 _MODULES = {
+    "ABOUT_STEPS": "finding",
     "AbsoluteLimits": "absolute",
     "Advice": "finding",
     "Collapse": "collapse",
@@ -68,6 +69,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "ABOUT_STEPS",
     "NAMES",
     "AbsoluteLimits",
     "Advice",

@@ -17,6 +17,11 @@ NAMES = (
     "loss_conflict", "dead_units", "untouched_parameters", "recovered",
 )  # fmt: skip
 
+# Those about single steps, which a step that is run again can show again.
+ABOUT_STEPS = frozenset(
+    {"non_finite", "loss_spike", "gradient_explosion", "slow_divergence", "divergence", "exploding_term"}
+)
+
 
 @dataclass(frozen=True)
 class Advice:

@@ -1,0 +1,1 @@
+"""Incidents of a run: what each leaves, and how it is run again."""
