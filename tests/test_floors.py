@@ -26,8 +26,18 @@ FLOORS = {
         "learning_rate_curve",
     },
     2: {"engine", "recipe", "handlers", "optimizer"},
-    3: {"assembly", "before_and_after", "evaluations", "faults", "lifecycle", "reporting", "scheduling", "training"},
-    4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate"},
+    3: {
+        "assembly",
+        "before_and_after",
+        "evaluations",
+        "faults",
+        "incidents",
+        "lifecycle",
+        "reporting",
+        "scheduling",
+        "training",
+    },
+    4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 HEAVY = {"torch", "torchvision", "ignite", "kornia", "tensorboardX"}
@@ -105,7 +115,7 @@ def test_recipes_know_the_recipe_protocol_only(file):
             assert name.startswith("recipes.parts"), f"{file} imports {name}: never another recipe"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "replay"])
 def test_commands_say_how_they_are_used_without_torch(command):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"

@@ -204,7 +204,7 @@ class Stability(Section):
     bundles: int = Field(
         default=10,
         ge=0,
-        description="incidents of a run that leave a bundle to be replayed by `ignition.replay`; each holds a checkpoint",
+        description="incidents of a run that leave a bundle, for `ignition.replay`; each may hold a checkpoint",
     )
 
     @field_validator("on")

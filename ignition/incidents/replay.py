@@ -1,0 +1,458 @@
+"""Runs an incident again from the state before it, and asks of batch and state which one was guilty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from ignition import checkpoint_file
+from ignition.assembly import AssemblyError, TrainingData, choose_device
+from ignition.config import Config, load_config
+from ignition.data import BatchSampler, Loader
+from ignition.events import StepEvents
+from ignition.incidents.trial import Trial, Trials
+from ignition.incidents.verdict import Limits, Tested, Verdict, judge, limit_of
+from ignition.lifecycle import stand_at
+from ignition.recipe import load_recipe, optional
+from ignition.rundir import Bundle, RunFolder, RunFolderError
+from ignition.training import Training
+
+OTHERS = 4  # batches of the same epoch that a batch is compared with
+WINDOW = 64  # iterations before a state, of which the log says what is usual
+NEVER = 10**9
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An iteration that was run again: its numbers, those of the log (None where it has none), and how far it went.
+
+    ``moved`` is the norm of what the step changed as a share of the weights' norm; 0 where none was taken.
+    """
+
+    iteration: int
+    loss: float
+    logged: float | None
+    gradient_norm: float | None = None
+    logged_norm: float | None = None
+    moved: float = 0.0
+
+    @property
+    def identical(self) -> bool | None:
+        """Whether both losses are the same, bit for bit; None where the log has none."""
+        if self.logged is None:
+            return None
+        return self.loss == self.logged or (math.isnan(self.loss) and math.isnan(self.logged))
+
+
+@dataclass
+class Test:
+    """The guilty batches and others, tried in the state after ``iteration``."""
+
+    iteration: int
+    guilty: Trial
+    others: dict[tuple[int, ...], Trial]  # by the numbers of the batches in their epoch, from 0
+    limits: Limits = field(default_factory=lambda: Limits(math.inf, math.inf))
+
+    def tested(self) -> Tested:
+        """What of it is bad."""
+        others = [self.limits.why_bad(one.loss, one.gradient_norm) for one in self.others.values()]
+        return Tested(self.iteration, self.why_bad(self.guilty), others)
+
+    def why_bad(self, trial: Trial) -> str:
+        """In words; empty where it is not."""
+        return self.limits.why_bad(trial.loss, trial.gradient_norm)
+
+
+@dataclass
+class Replayed:
+    """All that came of it.
+
+    Attributes:
+        steps: the iterations that were run again.
+        tests: in the state from before, in that in which it began and, of what went on for a while, in its last.
+        samples: of the guilty batch, each alone: None where it cannot be run alone.
+        samples_in: the state in which these were tried.
+        without: the guilty batch without the samples that are bad alone.
+        notes: what may make the numbers others than they were.
+    """
+
+    incident: Row
+    batches: list[list[int]]
+    steps: list[Step] = field(default_factory=list)
+    tests: list[Test] = field(default_factory=list)
+    samples: dict[int, Trial | None] = field(default_factory=dict)
+    bad_samples: list[int] = field(default_factory=list)
+    samples_in: int = 0
+    without: Trial | None = None
+    verdict: Verdict = field(default_factory=lambda: Verdict("neither", ""))
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def identical(self) -> bool:
+        """Whether every loss that the log has came out the same, bit for bit."""
+        return all(step.identical is not False for step in self.steps)
+
+    @property
+    def difference(self) -> float:
+        """The largest difference of a loss from the logged one, as a share of it."""
+        pairs = [(step.loss, step.logged) for step in self.steps if step.logged is not None and not step.identical]
+        shares = [abs(loss - logged) / max(abs(logged), 1e-30) for loss, logged in pairs]
+        return max((share if math.isfinite(share) else math.inf for share in shares), default=0.0)
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """Norms of each parameter in the guilty step, those that are not finite first, then by gradient."""
+
+        def rank(layer: Mapping[str, Any]) -> tuple[bool, float]:
+            numbers = [value for name, value in layer.items() if name != "parameter"]
+            gradient = layer.get("gradient", 0.0)
+            return all(map(math.isfinite, numbers)), -gradient if math.isfinite(gradient) else 0.0
+
+        trial = self.tests[1].guilty
+        return sorted(({"parameter": name, **norms} for name, norms in trial.layers.items()), key=rank)
+
+
+class Replay:
+    """One incident of a run, built anew in a folder of its own; nothing is written into the run.
+
+    No doctor looks, nothing is evaluated or saved, and no action is taken; the learning rates are those of the log. A
+    recipe's own handlers are attached as they were.
+
+    Args:
+        run: the run.
+        bundle: the incident's.
+        scratch: an empty folder, for what a training has to write.
+        overrides: ``key=value`` settings, such as another place of the data.
+
+    Raises:
+        RunFolderError: the bundle has no state that leads to the incident, or cannot be read.
+        RecipeError, ConfigError, AssemblyError, BadCheckpoint: it cannot be built; says why.
+    """
+
+    def __init__(self, run: RunFolder, bundle: Bundle, scratch: Path, overrides: Sequence[str] = ()):
+        incident = self.incident = bundle.read_incident()
+        if not {"first", "last", "before", "sampler", "made_on"} <= incident.keys():
+            raise RunFolderError(f"{bundle.path}: its incident.json cannot be read, or is none")
+        if incident["before"] is None:
+            raise RunFolderError(f"{bundle.path}: no state was at hand that leads to the incident, so it cannot be run")
+        self.notes: list[str] = []
+        self.training = self._build(run, bundle, scratch, overrides)
+        self.logged = _rows_of_steps([*run.read_metrics(), *bundle.read_rows()])
+        self.trials = Trials(self.training, self._set_rates)
+        self.length = len(self.training.data.loader)
+        self.first, self.last = self._group(max(incident["first"], 1))[0], max(incident["first"], incident["last"], 1)
+        self.before = int(incident["before"]["iteration"])
+        self.result = Replayed(incident, self._batches(self.first), notes=self.notes)
+        self._weights: dict[torch.nn.Parameter, torch.Tensor] = {}
+        self._moved = 0.0
+
+    # ------------------------------------------------------------------------------------------------- building
+
+    def _build(self, run: RunFolder, bundle: Bundle, scratch: Path, overrides: Sequence[str]) -> Training:
+        recipe_class = load_recipe(run.recipe_to_run())
+        source = bundle.config if bundle.config.is_file() else run.config_path
+        config = load_config(source, overrides=list(overrides), recipe_settings=recipe_class.Settings)
+        config = self._as_it_was(config)
+        recipe = recipe_class(config.recipe, config.data)  # type: ignore[call-arg]
+        training = Training(recipe, config, RunFolder.create_at(scratch / "run"))
+        self._shape_like_then(training)
+        training.log.writers[:] = [self._note_row]
+        training.log.every = 1
+        if bundle.state.is_file():
+            payload = checkpoint_file.moved(checkpoint_file.load(bundle.state), training.device)
+            objects, optional_ones = training.checkpoint.objects, training.checkpoint.optional
+            checkpoint_file.give_states(bundle.state, payload, objects, optional_ones)
+            stand_at(training, payload["iteration"])
+        else:
+            training.begin()
+            stand_at(training, 0)
+        training.data.sampler.load_state_dict(self.incident["sampler"])  # what was left out since, as well
+        return training
+
+    def _as_it_was(self, config: Config) -> Config:
+        """The settings with nothing that acts, and on the machine at hand."""
+        made_on, trainer = self.incident["made_on"], config.trainer
+        changed: dict[str, Any] = {"evaluate_every": NEVER, "max_hours": None, "job_hours": None}
+        changed |= {"amp": made_on["amp"]} if trainer.amp == "auto" else {}
+        try:
+            device = choose_device(trainer.device)
+        except AssemblyError:
+            changed["device"], device = "auto", choose_device("auto")
+        here = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        if here != made_on["device"]:
+            self.notes.append(f"made on {made_on['device']}, replayed on {here}: not bit for bit")
+        if torch.__version__ != made_on["torch"]:
+            self.notes.append(f"made with torch {made_on['torch']}, replayed with {torch.__version__}")
+        if made_on["world_size"] > 1:
+            self.notes.append(
+                f"made by {made_on['world_size']} processes, replayed in one: the same batches, not bit for bit"
+            )
+        if trainer.threads is None and made_on["threads"] != torch.get_num_threads():
+            changed["threads"] = made_on["threads"]  # sums come out otherwise with another number
+        never = {"every_iterations": None, "every_epochs": NEVER, "every_minutes": None}
+        calm = {"watch": False, "on": {}, "policy": "skip", "max_skips": NEVER, "bundles": 0}
+        return config.quiet().model_copy(
+            update={
+                "trainer": trainer.model_copy(update=changed),
+                "checkpoint": config.checkpoint.model_copy(update=never),
+                "stability": config.stability.model_copy(update=calm),
+                "early_stop": None,
+            }
+        )
+
+    def _shape_like_then(self, training: Training) -> None:
+        """An epoch has as many batches as it had: several processes leave a last one out that not all have a share of.
+
+        Raises:
+            AssemblyError: the data is not what it was.
+        """
+        then, here = self.incident["epoch_length"], len(training.data.loader)
+        if then == here:
+            return
+        if self.incident["made_on"]["world_size"] == 1 or then != here - 1:
+            raise AssemblyError(
+                f"an epoch of this run had {then} batches, and with this data and data.batch_size it has {here}"
+            )
+        config, dataset = training.config, training.splits.train
+        sampler = _FewerBatches(len(dataset), config.data.batch_size, seed=config.trainer.seed)
+        sampler.count = then
+        loader = Loader(dataset, sampler, seed=config.trainer.seed, workers=config.data.workers,
+                        collate=optional(training.recipe, "collate"), split="train")  # fmt: skip
+        training.data = TrainingData(loader, sampler)
+
+    # -------------------------------------------------------------------------------------------------- running
+
+    def run(self) -> Replayed:
+        """Do it.
+
+        Raises:
+            RunFolderError: a handler of the recipe's has ended it.
+        """
+        training, trainer = self.training, self.training.trainer
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, self._test_before)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._test_then)
+        trainer.add_event_handler(StepEvents.GRADIENTS_READY, self._before_step)
+        trainer.add_event_handler(StepEvents.STEP_COMPLETED, self._after_step)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end)
+        try:
+            trainer.run(training.data.loader, max_epochs=training.config.trainer.epochs)
+        finally:
+            training.data.loader.close()
+            training.reporting.close(failed=False)
+        state: Any = trainer.state
+        if len(self.result.tests) < 2 or state.iteration < self.last:
+            why = getattr(getattr(state, "stop", None), "reason", "it has no further iterations")
+            raise RunFolderError(f"the replay ended at iteration {state.iteration} of {self.last}: {why}")
+        self._conclude()
+        return self.result
+
+    def _test_before(self, engine: Engine) -> None:
+        """Before the first batch is fetched, the state is that of the bundle."""
+        if engine.state.iteration == self.before and not self.result.tests:
+            test = self._test(self.before)
+            self.result.tests.append(test)
+            if not test.guilty.finite:
+                self._try_samples(self.before)
+
+    def _test_then(self, engine: Engine) -> None:
+        """After all other handlers of that moment: what they have done to the weights is part of the state."""
+        iteration = engine.state.iteration
+        if iteration == self.first:
+            self.result.tests.append(self._test(self.first - 1))
+            if not self.result.samples:
+                self._try_samples(self.first - 1)
+        elif iteration == self._group(self.last)[0]:
+            self.result.tests.append(self._test(iteration - 1))
+
+    def _before_step(self, engine: Engine) -> None:
+        self._set_rates(engine.state.iteration)
+        self._weights = {p: p.detach().clone() for p in self.training.model.parameters()}
+
+    @torch.no_grad()
+    def _after_step(self, engine: Engine) -> None:
+        moved = sum(float((p - kept).float().norm()) ** 2 for p, kept in self._weights.items())
+        norm = sum(float(kept.float().norm()) ** 2 for kept in self._weights.values())
+        self._moved = math.sqrt(moved / norm) if norm else 0.0
+
+    def _note_row(self, row: Row) -> None:
+        if "train/batch_loss" not in row:
+            return
+        logged = self.logged.get(row["iteration"], {})
+        self.result.steps.append(
+            Step(
+                row["iteration"],
+                row["train/batch_loss"],
+                logged.get("train/batch_loss"),
+                row.get("train/gradient_norm"),
+                logged.get("train/gradient_norm"),
+                self._moved,
+            )
+        )
+        self._moved = 0.0
+
+    def _end(self, engine: Engine) -> None:
+        if engine.state.iteration >= self._group(self.last)[-1]:
+            self.training.log.flush()
+            engine.terminate(skip_completed=True)
+
+    def _set_rates(self, iteration: int) -> None:
+        """The rates that the log has of that step, whoever had changed them: a schedule, a plateau, an action."""
+        row = self.logged.get(iteration, {})
+        first = row.get("train/learning_rate")
+        for number, group in enumerate(self.training.optimizer.param_groups):
+            rate = row.get(f"train/learning_rate/{group.get('name', number)}", first) if number else first
+            if rate is None:
+                continue
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    # -------------------------------------------------------------------------------------------------- testing
+
+    def _group(self, iteration: int) -> range:
+        """The iterations of the group of accumulated batches that this one is of."""
+        accumulate = self.training.config.trainer.accumulate
+        epoch, place = divmod(iteration - 1, self.length)
+        begin = place - place % accumulate
+        end = min(begin + accumulate, self.length)
+        return range(epoch * self.length + begin + 1, epoch * self.length + end + 1)
+
+    def _batches(self, iteration: int) -> list[list[int]]:
+        """The samples of the batches of its group."""
+        sampler = self.training.data.sampler
+        return [sampler.indices(*divmod(one - 1, self.length)) for one in self._group(iteration)]
+
+    def _test(self, state: int) -> Test:
+        """Its batches and others of the same epoch, in the state of now, which is that after iteration ``state``."""
+        guilty = self._batches(self.first)
+        epoch = (self.first - 1) // self.length
+        others = {}
+        for begin in self._other_groups(len(guilty)):
+            places = range(begin, begin + len(guilty))
+            batches = [self.training.data.sampler.indices(epoch, place) for place in places]
+            others[tuple(places)] = self.trials.group(batches, self.first)
+        return Test(state, self.trials.group(guilty, self.first), others)
+
+    def _other_groups(self, size: int) -> list[int]:
+        """Where in the epoch other groups of that size begin, evenly spread."""
+        epoch = (self.first - 1) // self.length
+        accused = {
+            (one - 1) % self.length for one in range(self.first, self.last + 1) if (one - 1) // self.length == epoch
+        }
+        accused |= {(one - 1) % self.length for one in self._group(self.first)}
+        whole = range(0, self.length - size + 1, max(self.training.config.trainer.accumulate, 1))
+        free = [begin for begin in whole if accused.isdisjoint(range(begin, begin + size))]
+        count = min(OTHERS, len(free))
+        return [free[(2 * number + 1) * len(free) // (2 * count)] for number in range(count)]
+
+    def _try_samples(self, state: int) -> None:
+        """Each sample of the guilty batches alone, and the batches without those that are bad."""
+        result = self.result
+        result.samples_in = state
+        for sample in dict.fromkeys(sample for batch in result.batches for sample in batch):
+            try:
+                result.samples[sample] = self.trials.alone([sample], self.first)
+            except (ValueError, RuntimeError):  # such as a batch norm, which has no variance of one
+                result.samples[sample] = None
+        result.bad_samples = _outliers({sample: one for sample, one in result.samples.items() if one is not None})
+        rest = [[sample for sample in batch if sample not in result.bad_samples] for batch in result.batches]
+        if result.bad_samples and all(rest):
+            trial = self.trials.alone(rest[0], self.first) if len(rest) == 1 else self.trials.group(rest, self.first)
+            result.without = trial
+
+    def _conclude(self) -> None:
+        result = self.result
+        before = result.tests[0]
+        for test in result.tests:
+            test.limits = self._limits(test.iteration, before)
+        then = result.tests[1]
+        samples_test = before if result.samples_in == before.iteration else then
+        without = samples_test.why_bad(result.without) if result.without is not None else None
+        told = {"samples": result.bad_samples, "without": without}
+        verdict = judge(before.tested(), then.tested(), **told)  # type: ignore[arg-type]
+        if verdict.guilty == "neither" and len(result.tests) > 2:
+            verdict = judge(before.tested(), result.tests[2].tested(), **told)  # type: ignore[arg-type]
+        if verdict.guilty == "neither":
+            verdict = Verdict("neither", self._why_not())
+        elif verdict.guilty == "state":
+            verdict = Verdict("state", verdict.reason + self._leap())
+        result.verdict = verdict
+
+    def _limits(self, state: int, before: Test) -> Limits:
+        """What is usual up to a state, by the log; where it has little, by the other batches in the state before too."""
+        end = min(state, self.first - 1)  # what comes later is what is judged
+        rows = [self.logged[i] for i in range(end - WINDOW + 1, end + 1) if i in self.logged]
+        losses = [row["train/batch_loss"] for row in rows]
+        norms = [row["train/gradient_norm"] for row in rows if "train/gradient_norm" in row]
+        others = list(before.others.values())
+        if len(losses) < 2 * OTHERS:
+            losses += [one.loss for one in others]
+        if len(norms) < 2 * OTHERS:
+            norms += [one.gradient_norm for one in others]
+        return Limits(limit_of(losses), limit_of(norms))
+
+    def _leap(self) -> str:
+        """The step that changed the weights most, if it stands out."""
+        taken = [step for step in self.result.steps if step.moved and step.iteration < self.last]
+        if len(taken) < 2:
+            return ""
+        largest = max(taken, key=lambda step: step.moved)
+        usual = sorted(step.moved for step in taken)[(len(taken) - 1) // 2]
+        if largest.moved < 5 * usual:
+            return ""
+        return (
+            f"; the step of iteration {largest.iteration} changed them by {_percent(largest.moved)} of their norm "
+            f"(usual here: {_percent(usual)})"
+        )
+
+    def _why_not(self) -> str:
+        """Why nothing is bad this time."""
+        shown = next((step for step in self.result.steps if step.iteration == self.incident["first"]), None)
+        if shown is not None and shown.identical:
+            return (
+                "it came again just so, and neither its batch nor the others are beyond the limits: what was found is "
+                "no more than usual here, or needs many steps to show"
+            )
+        if self.result.identical:
+            return (
+                "it does not show again, though all that the log has came out the same: the log lacks the iteration "
+                "in which it began, or it came from outside"
+            )
+        return (
+            "it does not show again: a fault from outside (memory, a device, a file that has been changed since), what "
+            "another machine computes otherwise, or something that no seed decides"
+        )
+
+
+class _FewerBatches(BatchSampler):
+    """One that leaves the last batch of an epoch out."""
+
+    count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _rows_of_steps(rows: Sequence[Row]) -> dict[int, Row]:
+    """The rows of iterations, by iteration; a later one counts."""
+    return {int(row["iteration"]): row for row in rows if "train/batch_loss" in row and "iteration" in row}
+
+
+def _outliers(trials: Mapping[int, Trial]) -> list[int]:
+    """Samples that are not finite, or far above the others of the batch in loss or gradient norm."""
+    finite = [one for one in trials.values() if one.finite]
+    limits = Limits(limit_of(one.loss for one in finite), limit_of(one.gradient_norm for one in finite))
+    return [sample for sample, one in trials.items() if limits.why_bad(one.loss, one.gradient_norm)]
