@@ -79,7 +79,7 @@ class Recovery:
         after: ``after(engine, Return)``, called on every process when all is given back, for instance to discard
             checkpoints that were written since.
         also: further small objects by name, whose states are taken along with each snapshot and never given back: what
-            makes a checkpoint of it (`newest_before`).
+            makes a checkpoint of it (`leading_to`).
 
     Attributes:
         returns: what was done so far.
@@ -220,18 +220,17 @@ class Recovery:
         """
         return self._return(reason, iteration, wrong_from=iteration)
 
-    def newest_before(self, iteration: int) -> tuple[int, Payload] | None:
-        """The newest snapshot that leads to ``iteration``, without a return in between: after which it is, and states.
+    def leading_to(self, iteration: int) -> list[tuple[int, Payload]]:
+        """The snapshots from which the run came to ``iteration`` without a return in between; the oldest first.
 
-        They are in the host's memory, and good until the next snapshot is taken: write them, or copy them, before.
+        Each as the iteration after which it was taken, and its states. They are in the host's memory, and good until
+        the next snapshot is taken: write them, or copy them, before.
         """
-        returned = [done.iteration for done in self.returns if done.iteration < iteration]
-        since = max(returned, default=-1)
+        since = max((done.iteration for done in self.returns if done.iteration < iteration), default=-1)
         leading = [one for one in self._snapshots if since <= one.iteration < iteration]
-        if not leading:
-            return None
-        leading[-1].host.wait()
-        return leading[-1].iteration, leading[-1].states
+        for one in leading:
+            one.host.wait()
+        return [(one.iteration, one.states) for one in leading]
 
     def state_dict(self) -> dict[str, Any]:
         """The returns so far and the suspected place. Snapshots are not saved: a run that is resumed takes its own."""

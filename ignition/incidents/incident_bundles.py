@@ -30,15 +30,16 @@ Row = Mapping[str, Any]
 ROWS = 200  # of the log before the incident
 FURTHER_ROWS = 800  # at most, of those since
 BATCHES = 16  # whose samples are named
+LEAD, FAR = 8, 500  # iterations before the incident, between which a state is best
 
 
 class IncidentBundles:
     """Writes a bundle for each incident about single steps, until there are ``config.stability.bundles`` of the run.
 
     A bundle is a folder with the row of the finding and the samples of its batches, the last rows of the log, a table
-    of the parameters, the settings, and a checkpoint from before the incident: the newest that leads there, be it a
-    snapshot of ``recovery`` in memory or a file, which gets a second name then. Where there is none yet, the
-    run's beginning has to do, which follows from the seed.
+    of the parameters, the settings, and a checkpoint from before the incident: the newest that leads there, but better
+    one from some iterations earlier; be it a snapshot of ``recovery`` in memory or a file, which gets a second name
+    then. Where there is none yet, the run's beginning has to do, which follows from the seed.
 
     All is written at once, while the run waits: incidents are few, and a snapshot must not be overwritten meanwhile.
     Whatever fails, a full disk for instance, is told once and the run goes on. For process 0.
@@ -113,19 +114,27 @@ class IncidentBundles:
 
     def _write_state(self, bundle: Bundle, first: int) -> dict[str, Any] | None:
         """Write before.pt, if there is anything to write; says of which iteration it is and what it was."""
-        snapshot = self.recovery.newest_before(first) if self.recovery is not None else None
-        for iteration, path in self._checkpoints(first):
-            if snapshot is not None and snapshot[0] > iteration:
-                break
-            try:
-                checkpoint_file.link(path, bundle.state)
-            except FileNotFoundError:  # gone since, for a newer one
-                continue
-            return {"iteration": iteration, "from": "checkpoint"}
-        if snapshot is not None:
-            checkpoint_file.save(bundle.state, self._payload(*snapshot))
-            return {"iteration": snapshot[0], "from": "snapshot"}
+        for iteration, source in self._states(first):
+            if isinstance(source, Path):
+                try:
+                    checkpoint_file.link(source, bundle.state)
+                except FileNotFoundError:  # gone since, for a newer one
+                    continue
+                return {"iteration": iteration, "from": "checkpoint"}
+            checkpoint_file.save(bundle.state, self._payload(iteration, source))
+            return {"iteration": iteration, "from": "snapshot"}
         return {"iteration": 0, "from": "beginning"} if self._since(first) <= 0 else None
+
+    def _states(self, first: int) -> list[tuple[int, Path | Payload]]:
+        """The states that lead to ``first``, the best one first.
+
+        The newest would do. One from some iterations earlier is better: the step that spoilt the weights is then among
+        those that are run again.
+        """
+        found: list[tuple[int, Path | Payload]] = list(self._checkpoints(first))
+        found += self.recovery.leading_to(first) if self.recovery is not None else []
+        found.sort(key=lambda state: state[0], reverse=True)  # of one iteration the file: it is written already
+        return sorted(found, key=lambda state: not first - FAR <= state[0] < first - LEAD)
 
     def _since(self, first: int) -> int:
         """No state from before this iteration leads to ``first``: the run was given another one then."""

@@ -25,6 +25,7 @@ from ignition.training import Training
 
 OTHERS = 4  # batches of the same epoch that a batch is compared with
 WINDOW = 64  # iterations before a state, of which the log says what is usual
+ONE_BY_ONE = 64  # samples that are left out one after the other, where none can be run alone
 NEVER = 10**9
 
 Row = Mapping[str, Any]
@@ -59,7 +60,7 @@ class Test:
     iteration: int
     guilty: Trial
     others: dict[tuple[int, ...], Trial]  # by the numbers of the batches in their epoch, from 0
-    limits: Limits = field(default_factory=lambda: Limits(math.inf, math.inf))
+    limits: Limits
 
     def tested(self) -> Tested:
         """What of it is bad."""
@@ -80,7 +81,9 @@ class Replayed:
         tests: in the state from before, in that in which it began and, of what went on for a while, in its last.
         samples: of the guilty batch, each alone: None where it cannot be run alone.
         samples_in: the state in which these were tried.
-        without: the guilty batch without the samples that are bad alone.
+        bad_samples: without which the batch is fine.
+        without: the batch without them.
+        of_the_moment: what is bad is fine with the loss weights and random numbers of the iterations before.
         notes: what may make the numbers others than they were.
     """
 
@@ -92,6 +95,7 @@ class Replayed:
     bad_samples: list[int] = field(default_factory=list)
     samples_in: int = 0
     without: Trial | None = None
+    of_the_moment: bool = False
     verdict: Verdict = field(default_factory=lambda: Verdict("neither", ""))
     notes: list[str] = field(default_factory=list)
 
@@ -259,16 +263,19 @@ class Replay:
         if engine.state.iteration == self.before and not self.result.tests:
             test = self._test(self.before)
             self.result.tests.append(test)
-            if not test.guilty.finite:
-                self._try_samples(self.before)
+            if test.why_bad(test.guilty):
+                self._try_samples(test)
 
     def _test_then(self, engine: Engine) -> None:
         """After all other handlers of that moment: what they have done to the weights is part of the state."""
         iteration = engine.state.iteration
         if iteration == self.first:
-            self.result.tests.append(self._test(self.first - 1))
+            test = self._test(self.first - 1)
+            self.result.tests.append(test)
             if not self.result.samples:
-                self._try_samples(self.first - 1)
+                self._try_samples(test)
+            if all(one.tested().spoilt for one in self.result.tests):
+                self.result.of_the_moment = self._is_of_the_moment(test)
         elif iteration == self._group(self.last)[0]:
             self.result.tests.append(self._test(iteration - 1))
 
@@ -340,7 +347,8 @@ class Replay:
             places = range(begin, begin + len(guilty))
             batches = [self.training.data.sampler.indices(epoch, place) for place in places]
             others[tuple(places)] = self.trials.group(batches, self.first)
-        return Test(state, self.trials.group(guilty, self.first), others)
+        known = list((self.result.tests[0].others if self.result.tests else others).values())
+        return Test(state, self.trials.group(guilty, self.first), others, self._limits(state, known))
 
     def _other_groups(self, size: int) -> list[int]:
         """Where in the epoch other groups of that size begin, evenly spread."""
@@ -354,46 +362,69 @@ class Replay:
         count = min(OTHERS, len(free))
         return [free[(2 * number + 1) * len(free) // (2 * count)] for number in range(count)]
 
-    def _try_samples(self, state: int) -> None:
-        """Each sample of the guilty batches alone, and the batches without those that are bad."""
+    def _try_samples(self, test: Test) -> None:
+        """Each sample of the guilty batches alone, and the batches without the worst, the two worst, and so on."""
         result = self.result
-        result.samples_in = state
+        result.samples_in = test.iteration
         for sample in dict.fromkeys(sample for batch in result.batches for sample in batch):
-            try:
-                result.samples[sample] = self.trials.alone([sample], self.first)
-            except (ValueError, RuntimeError):  # such as a batch norm, which has no variance of one
-                result.samples[sample] = None
-        result.bad_samples = _outliers({sample: one for sample, one in result.samples.items() if one is not None})
-        rest = [[sample for sample in batch if sample not in result.bad_samples] for batch in result.batches]
-        if result.bad_samples and all(rest):
-            trial = self.trials.alone(rest[0], self.first) if len(rest) == 1 else self.trials.group(rest, self.first)
-            result.without = trial
+            result.samples[sample] = self._alone([sample])
+        suspects = _outliers({sample: one for sample, one in result.samples.items() if one is not None})
+        if None not in result.samples.values():
+            for count in range(1, len(suspects) + 1):
+                if self._fine_without(suspects[:count], test):
+                    return
+        elif len(result.samples) <= ONE_BY_ONE:  # none can be run alone; to leave each one out tells as much
+            any(self._fine_without([sample], test) for sample in result.samples)
+
+    def _fine_without(self, samples: list[int], test: Test) -> bool:
+        """Whether the batches are fine without these, which are guilty then."""
+        result = self.result
+        rest = [[one for one in batch if one not in samples] for batch in result.batches]
+        if not all(rest):
+            return False
+        trial = self._alone(rest[0]) if len(rest) == 1 else self.trials.group(rest, self.first)
+        if trial is None or test.why_bad(trial):
+            return False
+        result.bad_samples, result.without = samples, trial
+        return True
+
+    def _alone(self, samples: list[int]) -> Trial | None:
+        """A step on these; None where they are too few for it, as one is for a batch norm."""
+        try:
+            return self.trials.alone(samples, self.first)
+        except (ValueError, RuntimeError):
+            return None
+
+    def _is_of_the_moment(self, test: Test) -> bool:
+        """Whether what is bad in ``test`` is fine with the loss weights and random numbers of the iterations before."""
+        places, earlier = next(iter(test.others)), self._group(self.first)[0] - len(self._group(self.first))
+        if earlier < 1:
+            return False
+        batches = [self.training.data.sampler.indices((self.first - 1) // self.length, place) for place in places]
+        return not test.why_bad(self.trials.group(batches, earlier))
 
     def _conclude(self) -> None:
         result = self.result
-        before = result.tests[0]
-        for test in result.tests:
-            test.limits = self._limits(test.iteration, before)
-        then = result.tests[1]
-        samples_test = before if result.samples_in == before.iteration else then
-        without = samples_test.why_bad(result.without) if result.without is not None else None
-        told = {"samples": result.bad_samples, "without": without}
-        verdict = judge(before.tested(), then.tested(), **told)  # type: ignore[arg-type]
+        before, then = result.tests[:2]
+        verdict = judge(before.tested(), then.tested(), samples=result.bad_samples)
         if verdict.guilty == "neither" and len(result.tests) > 2:
-            verdict = judge(before.tested(), result.tests[2].tested(), **told)  # type: ignore[arg-type]
+            verdict = judge(before.tested(), result.tests[2].tested())
+        if result.of_the_moment and verdict.guilty == "state":
+            where = f"{before.tested().told} in the state of iteration {before.iteration} too"
+            but = "fine with the loss weights and random numbers of the iteration before"
+            verdict = Verdict("state", f"{where}, but {but}: look at what the loss does from iteration {self.first} on")
         if verdict.guilty == "neither":
             verdict = Verdict("neither", self._why_not())
         elif verdict.guilty == "state":
             verdict = Verdict("state", verdict.reason + self._leap())
         result.verdict = verdict
 
-    def _limits(self, state: int, before: Test) -> Limits:
-        """What is usual up to a state, by the log; where it has little, by the other batches in the state before too."""
+    def _limits(self, state: int, others: Sequence[Trial]) -> Limits:
+        """What is usual up to a state, by the log; where it has little, by other batches in the state before too."""
         end = min(state, self.first - 1)  # what comes later is what is judged
         rows = [self.logged[i] for i in range(end - WINDOW + 1, end + 1) if i in self.logged]
         losses = [row["train/batch_loss"] for row in rows]
         norms = [row["train/gradient_norm"] for row in rows if "train/gradient_norm" in row]
-        others = list(before.others.values())
         if len(losses) < 2 * OTHERS:
             losses += [one.loss for one in others]
         if len(norms) < 2 * OTHERS:
@@ -402,8 +433,8 @@ class Replay:
 
     def _leap(self) -> str:
         """The step that changed the weights most, if it stands out."""
-        taken = [step for step in self.result.steps if step.moved and step.iteration < self.last]
-        if len(taken) < 2:
+        taken = [step for step in self.result.steps if step.moved and step.iteration < self.first]
+        if len(taken) < 3:
             return ""
         largest = max(taken, key=lambda step: step.moved)
         usual = sorted(step.moved for step in taken)[(len(taken) - 1) // 2]
@@ -411,8 +442,16 @@ class Replay:
             return ""
         return (
             f"; the step of iteration {largest.iteration} changed them by {_percent(largest.moved)} of their norm "
-            f"(usual here: {_percent(usual)})"
+            f"(usual here: {_percent(usual)}){self._rate_of(largest.iteration)}"
         )
+
+    def _rate_of(self, iteration: int) -> str:
+        """In words, if the learning rate of that step was another than that of the one before."""
+        name = "train/learning_rate"
+        rate, earlier = (self.logged.get(one, {}).get(name) for one in (iteration, iteration - 1))
+        if not rate or not earlier or 0.5 < rate / earlier < 2:
+            return ""
+        return f", with {rate / earlier:.3g} times the learning rate of the step before"
 
     def _why_not(self) -> str:
         """Why nothing is bad this time."""
@@ -452,7 +491,12 @@ def _rows_of_steps(rows: Sequence[Row]) -> dict[int, Row]:
 
 
 def _outliers(trials: Mapping[int, Trial]) -> list[int]:
-    """Samples that are not finite, or far above the others of the batch in loss or gradient norm."""
+    """Samples that are not finite, or far above the others of the batch in loss or gradient norm; the worst first."""
     finite = [one for one in trials.values() if one.finite]
     limits = Limits(limit_of(one.loss for one in finite), limit_of(one.gradient_norm for one in finite))
-    return [sample for sample, one in trials.items() if limits.why_bad(one.loss, one.gradient_norm)]
+
+    def excess(trial: Trial) -> float:
+        return max(trial.loss / limits.loss, trial.gradient_norm / limits.gradient_norm) if trial.finite else math.inf
+
+    found = [sample for sample, one in trials.items() if limits.why_bad(one.loss, one.gradient_norm)]
+    return sorted(found, key=lambda sample: excess(trials[sample]), reverse=True)

@@ -15,6 +15,13 @@ from ignition.incidents.verdict import RULE
 STEPS = 8  # of the losses, at each end
 SAMPLES = 8
 LAYERS = 15
+VERDICTS = {
+    "batch": "the batch",
+    "state": "the state of the run",
+    "both": "both the batch and the state of the run",
+    "sample": "",
+    "neither": "neither batch nor state",
+}
 
 
 def print_report(run: Path, bundle: str, number: int | None, done: Replayed, console: Console | None = None) -> None:
@@ -37,13 +44,15 @@ def print_report(run: Path, bundle: str, number: int | None, done: Replayed, con
     say()
     console.print(_tests(done))
     say()
-    if done.samples:
+    if done.verdict.guilty in ("batch", "sample", "both"):
         _print_samples(console, done)
         say()
     _print_layers(console, done)
     say()
     verdict = done.verdict
-    guilty = f"sample {', '.join(map(str, verdict.samples))} of the batch" if verdict.samples else f"{verdict.guilty}"
+    guilty = VERDICTS[verdict.guilty]
+    if verdict.samples:
+        guilty = f"sample{'s' * (len(verdict.samples) > 1)} {', '.join(map(str, verdict.samples))} of the batch"
     console.print(f"verdict: {guilty}", style="bold", highlight=False)
     say(f"{verdict.reason[0].upper()}{verdict.reason[1:]}.")
 
@@ -110,7 +119,8 @@ def _print_samples(console: Console, done: Replayed) -> None:
     alone = [sample for sample in ranked if done.samples[sample] is not None]
     say = f"the {len(ranked)} samples of the batch, each alone, in the state of iteration {done.samples_in}"
     if not alone:
-        console.print(f"{say}: none can be run alone (a batch norm needs more)", highlight=False)
+        console.print(f"{say}: none can be run alone (a batch norm needs several)", highlight=False)
+        _print_without(console, done)
         return
     console.print(say + (f" (the worst {SAMPLES})" if len(alone) > SAMPLES else ""), highlight=False)
     names = list(next(trial for trial in done.samples.values() if trial is not None).terms)
@@ -122,9 +132,14 @@ def _print_samples(console: Console, done: Replayed) -> None:
         numbers = (trial.loss, *(trial.terms[name] for name in names[:4]), trial.gradient_norm)
         table.add_row(str(sample), *map(_number, numbers), "BAD" if sample in done.bad_samples else "")
     console.print(table)
-    if done.without is not None:
-        told = f"loss {_number(done.without.loss)}, gradient norm {_number(done.without.gradient_norm)}"
-        console.print(f"the batch without {', '.join(map(str, done.bad_samples))}: {told}", highlight=False)
+    _print_without(console, done)
+
+
+def _print_without(console: Console, done: Replayed) -> None:
+    if done.without is None:
+        return
+    told = f"loss {_number(done.without.loss)}, gradient norm {_number(done.without.gradient_norm)}"
+    console.print(f"the batch without {', '.join(map(str, done.bad_samples))}: {told}", highlight=False)
 
 
 def _badness(trial: Trial | None) -> tuple[bool, float]:

@@ -97,52 +97,45 @@ class Verdict:
     samples: list[int] = field(default_factory=list)
 
 
-def judge(before: Tested, then: Tested, *, samples: Sequence[int] = (), without: str | None = None) -> Verdict:
+def judge(before: Tested, then: Tested, *, samples: Sequence[int] = ()) -> Verdict:
     """The verdict.
 
     Args:
         before: the state from before the incident.
         then: the state in which it began; it may be the same one.
-        samples: samples of the batch that are bad by themselves.
-        without: why the batch is bad without them; empty if it is not, None if that is not known.
+        samples: those without which the batch is fine.
 
     >>> judge(Tested(5, "loss nan", ["", ""]), Tested(9, "loss nan", ["", ""])).guilty
     'batch'
     >>> judge(Tested(5, "", ["", ""]), Tested(9, "loss 80 above 2", ["loss 81 above 2", ""])).guilty
     'state'
     """
-    if then.spoilt and before.guilty and not before.spoilt:
-        return Verdict(
-            "both",
-            f"its batch is bad in the state of iteration {before.iteration} already ({before.guilty}), where "
-            f"{before.told}; and in the state of iteration {then.iteration} {then.told}",
-        )
+    in_before, in_then = f"in the state of iteration {before.iteration}", f"in that of iteration {then.iteration}"
     if then.spoilt:
-        since = (
-            f"in that of iteration {before.iteration} {before.told}: the weights went wrong between the two"
-            if not before.spoilt
-            else f"in that of iteration {before.iteration}, too: the weights were wrong before that already"
-        )
-        if before.iteration == then.iteration:
-            since = "and there is no earlier one to compare it with"
-            if not before.spoilt:
-                since = "before the iteration started it was fine: a handler has changed the weights there"
-        return Verdict("state", f"in the state of iteration {then.iteration} {then.told}; {since}")
+        if before.guilty and not before.spoilt:
+            already = f"the batch is bad {in_before} already ({before.guilty}), where {before.told}"
+            return Verdict("both", f"{already}; and {in_then} {then.told}")
+        return Verdict("state", f"{then.told} in the state of iteration {then.iteration}, {_since(before, then)}")
     if not then.guilty:
         return Verdict("neither", "")
+    bad = f"the batch is bad {in_then} ({then.guilty}), where {then.told}"
     if not before.guilty:
-        return Verdict(
-            "both",
-            f"its batch is bad in the state of iteration {then.iteration} ({then.guilty}), where {then.told}, and not "
-            f"in that of iteration {before.iteration}: this batch together with this state",
-        )
-    where = f"the state of iteration {then.iteration}"
+        return Verdict("both", f"{bad}, and not {in_before}: it takes this batch and this state together")
+    bad = f"is bad {in_then.replace('that', 'the state')} ({then.guilty}), where {then.told}"
     if before.iteration != then.iteration:
-        where = f"the states of iterations {before.iteration} and {then.iteration}"
-    reason = f"its batch is bad in {where} ({then.guilty}), where {then.told}"
-    if samples and without == "":
-        named = ", ".join(map(str, samples))
-        told = f"sample {named} is" if len(samples) == 1 else f"samples {named} are each"
-        them = "it" if len(samples) == 1 else "them"
-        return Verdict("sample", f"{told} bad alone, and the batch without {them} is fine; {reason}", list(samples))
-    return Verdict("batch", f"{reason}; no sample alone explains it" if without is not None or not samples else reason)
+        bad += f", and in that of iteration {before.iteration} as well"
+    if not samples:
+        return Verdict("batch", f"it {bad}; no single sample of it explains that")
+    named, them = ", ".join(map(str, samples)), "it" if len(samples) == 1 else "them"
+    return Verdict("sample", f"with {named} the batch {bad}; without {them} it is fine", list(samples))
+
+
+def _since(before: Tested, then: Tested) -> str:
+    """Since when the state is bad."""
+    if before.iteration == then.iteration:
+        if before.spoilt:
+            return "and there is no earlier state to compare it with"
+        return "and none before that iteration's start: a handler has changed the weights there"
+    if before.spoilt:
+        return f"and in that of iteration {before.iteration}, too: the weights were wrong before that already"
+    return f"and {before.told} in that of iteration {before.iteration}: the weights went wrong between the two"

@@ -143,3 +143,22 @@ def test_a_kill_while_rewinding_leaves_the_old_rows_or_the_new(log_file, moment)
         written.rewind(2)
     os.waitpid(child, 0)
     assert [row["iteration"] for row in Rows(log_file).read()] == [0, 1, 2, 3, 4]
+
+
+def test_the_tail_is_read_from_the_end(log_file):
+    log_rows = Rows(log_file)
+    assert log_rows.tail(3) == []
+    for iteration in range(1, 3001):
+        log_rows.write({"iteration": iteration, "loss": math.inf if iteration == 2999 else 1.0})
+    assert log_file.stat().st_size > 2 * 2**16
+    assert [row["iteration"] for row in log_rows.tail(3)] == [2998, 2999, 3000]
+    assert log_rows.tail(2)[0]["loss"] == math.inf
+    assert [row["iteration"] for row in log_rows.tail(2000)] == list(range(1001, 3001))
+    assert len(log_rows.tail(9999)) == 3000
+
+
+def test_a_torn_last_row_is_none_of_the_tail(log_file):
+    Rows(log_file).write({"iteration": 1})
+    with open(log_file, "ab") as file:
+        file.write(b'{"iteration": 2, "lo')
+    assert [row["iteration"] for row in Rows(log_file).tail(5)] == [1]
