@@ -17,7 +17,7 @@ from ignition.config import Config, load_config
 from ignition.data import BatchSampler, Loader
 from ignition.events import StepEvents
 from ignition.incidents.trial import Trial, Trials
-from ignition.incidents.verdict import Limits, Tested, Verdict, judge, limit_of
+from ignition.incidents.verdict import Judged, Limits, Verdict, judge, limit_of
 from ignition.lifecycle import stand_at
 from ignition.recipe import load_recipe, optional
 from ignition.rundir import Bundle, RunFolder, RunFolderError
@@ -54,7 +54,7 @@ class Step:
 
 
 @dataclass
-class Test:
+class Comparison:
     """The guilty batches and others, tried in the state after ``iteration``."""
 
     iteration: int
@@ -62,10 +62,10 @@ class Test:
     others: dict[tuple[int, ...], Trial]  # by the numbers of the batches in their epoch, from 0
     limits: Limits
 
-    def tested(self) -> Tested:
+    def judged(self) -> Judged:
         """What of it is bad."""
         others = [self.limits.why_bad(one.loss, one.gradient_norm) for one in self.others.values()]
-        return Tested(self.iteration, self.why_bad(self.guilty), others)
+        return Judged(self.iteration, self.why_bad(self.guilty), others)
 
     def why_bad(self, trial: Trial) -> str:
         """In words; empty where it is not."""
@@ -90,7 +90,7 @@ class Replayed:
     incident: Row
     batches: list[list[int]]
     steps: list[Step] = field(default_factory=list)
-    tests: list[Test] = field(default_factory=list)
+    tests: list[Comparison] = field(default_factory=list)
     samples: dict[int, Trial | None] = field(default_factory=dict)
     bad_samples: list[int] = field(default_factory=list)
     samples_in: int = 0
@@ -274,7 +274,7 @@ class Replay:
             self.result.tests.append(test)
             if not self.result.samples:
                 self._try_samples(test)
-            if all(one.tested().spoilt for one in self.result.tests):
+            if all(one.judged().spoilt for one in self.result.tests):
                 self.result.of_the_moment = self._is_of_the_moment(test)
         elif iteration == self._group(self.last)[0]:
             self.result.tests.append(self._test(iteration - 1))
@@ -338,7 +338,7 @@ class Replay:
         sampler = self.training.data.sampler
         return [sampler.indices(*divmod(one - 1, self.length)) for one in self._group(iteration)]
 
-    def _test(self, state: int) -> Test:
+    def _test(self, state: int) -> Comparison:
         """Its batches and others of the same epoch, in the state of now, which is that after iteration ``state``."""
         guilty = self._batches(self.first)
         epoch = (self.first - 1) // self.length
@@ -348,7 +348,7 @@ class Replay:
             batches = [self.training.data.sampler.indices(epoch, place) for place in places]
             others[tuple(places)] = self.trials.group(batches, self.first)
         known = list((self.result.tests[0].others if self.result.tests else others).values())
-        return Test(state, self.trials.group(guilty, self.first), others, self._limits(state, known))
+        return Comparison(state, self.trials.group(guilty, self.first), others, self._limits(state, known))
 
     def _other_groups(self, size: int) -> list[int]:
         """Where in the epoch other groups of that size begin, evenly spread."""
@@ -362,7 +362,7 @@ class Replay:
         count = min(OTHERS, len(free))
         return [free[(2 * number + 1) * len(free) // (2 * count)] for number in range(count)]
 
-    def _try_samples(self, test: Test) -> None:
+    def _try_samples(self, test: Comparison) -> None:
         """Each sample of the guilty batches alone, and the batches without the worst, the two worst, and so on."""
         result = self.result
         result.samples_in = test.iteration
@@ -376,7 +376,7 @@ class Replay:
         elif len(result.samples) <= ONE_BY_ONE:  # none can be run alone; to leave each one out tells as much
             any(self._fine_without([sample], test) for sample in result.samples)
 
-    def _fine_without(self, samples: list[int], test: Test) -> bool:
+    def _fine_without(self, samples: list[int], test: Comparison) -> bool:
         """Whether the batches are fine without these, which are guilty then."""
         result = self.result
         rest = [[one for one in batch if one not in samples] for batch in result.batches]
@@ -395,7 +395,7 @@ class Replay:
         except (ValueError, RuntimeError):
             return None
 
-    def _is_of_the_moment(self, test: Test) -> bool:
+    def _is_of_the_moment(self, test: Comparison) -> bool:
         """Whether what is bad in ``test`` is fine with the loss weights and random numbers of the iterations before."""
         places, earlier = next(iter(test.others)), self._group(self.first)[0] - len(self._group(self.first))
         if earlier < 1:
@@ -406,11 +406,11 @@ class Replay:
     def _conclude(self) -> None:
         result = self.result
         before, then = result.tests[:2]
-        verdict = judge(before.tested(), then.tested(), samples=result.bad_samples)
+        verdict = judge(before.judged(), then.judged(), samples=result.bad_samples)
         if verdict.guilty == "neither" and len(result.tests) > 2:
-            verdict = judge(before.tested(), result.tests[2].tested())
+            verdict = judge(before.judged(), result.tests[2].judged())
         if result.of_the_moment and verdict.guilty == "state":
-            where = f"{before.tested().told} in the state of iteration {before.iteration} too"
+            where = f"{before.judged().told} in the state of iteration {before.iteration} too"
             but = "fine with the loss weights and random numbers of the iteration before"
             verdict = Verdict("state", f"{where}, but {but}: look at what the loss does from iteration {self.first} on")
         if verdict.guilty == "neither":

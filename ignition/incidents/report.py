@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ignition.incidents.replay import Replayed, Test
+from ignition.incidents.replay import Comparison, Replayed
 from ignition.incidents.trial import Trial
 from ignition.incidents.verdict import RULE
 
@@ -84,7 +84,7 @@ def _agreement(done: Replayed) -> str:
         lacking = f" ({missing} not in the log)" if missing else ""
         return f"{several} the logged one{'s' if len(compared) > 1 else ''}, bit for bit{lacking}"
     first = next(step for step in compared if not step.identical)
-    share = f"by {done.difference:.2g} of it at most" if math.isfinite(done.difference) else "one is not finite"
+    share = f"by {100 * done.difference:.2g} % at most" if math.isfinite(done.difference) else "not all are finite"
     same = f"{sum(bool(step.identical) for step in compared)} of {len(compared)} losses are the logged ones"
     return f"{same}; from iteration {first.iteration} on they differ, {share}"
 
@@ -109,7 +109,7 @@ def _tests(done: Replayed) -> Table:
     return table
 
 
-def _tried(test: Test, trial: Trial) -> str:
+def _tried(test: Comparison, trial: Trial) -> str:
     bad = " BAD" if test.why_bad(trial) else ""
     return f"{_number(trial.loss)} / {_number(trial.gradient_norm)}{bad}"
 

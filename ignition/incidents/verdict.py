@@ -59,7 +59,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Judged:
     """What was found bad in one state.
 
     Attributes:
@@ -81,7 +81,7 @@ class Tested:
     def told(self) -> str:
         """The other batches in words.
 
-        >>> Tested(3, "", ["", "", "loss nan"]).told
+        >>> Judged(3, "", ["", "", "loss nan"]).told
         '1 of 3 other batches is bad'
         """
         bad, count = sum(map(bool, self.others)), len(self.others)
@@ -97,7 +97,7 @@ class Verdict:
     samples: list[int] = field(default_factory=list)
 
 
-def judge(before: Tested, then: Tested, *, samples: Sequence[int] = ()) -> Verdict:
+def judge(before: Judged, then: Judged, *, samples: Sequence[int] = ()) -> Verdict:
     """The verdict.
 
     Args:
@@ -105,9 +105,9 @@ def judge(before: Tested, then: Tested, *, samples: Sequence[int] = ()) -> Verdi
         then: the state in which it began; it may be the same one.
         samples: those without which the batch is fine.
 
-    >>> judge(Tested(5, "loss nan", ["", ""]), Tested(9, "loss nan", ["", ""])).guilty
+    >>> judge(Judged(5, "loss nan", ["", ""]), Judged(9, "loss nan", ["", ""])).guilty
     'batch'
-    >>> judge(Tested(5, "", ["", ""]), Tested(9, "loss 80 above 2", ["loss 81 above 2", ""])).guilty
+    >>> judge(Judged(5, "", ["", ""]), Judged(9, "loss 80 above 2", ["loss 81 above 2", ""])).guilty
     'state'
     """
     in_before, in_then = f"in the state of iteration {before.iteration}", f"in that of iteration {then.iteration}"
@@ -130,7 +130,7 @@ def judge(before: Tested, then: Tested, *, samples: Sequence[int] = ()) -> Verdi
     return Verdict("sample", f"with {named} the batch {bad}; without {them} it is fine", list(samples))
 
 
-def _since(before: Tested, then: Tested) -> str:
+def _since(before: Judged, then: Judged) -> str:
     """Since when the state is bad."""
     if before.iteration == then.iteration:
         if before.spoilt:

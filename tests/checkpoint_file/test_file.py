@@ -330,6 +330,12 @@ def test_a_link_is_the_same_file_and_moves_on(tmp_path):
     assert same(load(tmp_path / "last.pt"), content(2))
 
 
+def test_a_link_may_have_another_place(tmp_path):
+    save(tmp_path / "a.pt", {"version": 1})
+    (tmp_path / "elsewhere").mkdir()
+    assert link(tmp_path / "a.pt", tmp_path / "elsewhere" / "before.pt").samefile(tmp_path / "a.pt")
+
+
 def test_a_link_to_the_same_file_again_leaves_no_litter(tmp_path):  # there os.replace does nothing
     save(tmp_path / "a.pt", content())
     for _ in range(2):

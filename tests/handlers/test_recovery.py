@@ -650,3 +650,46 @@ def test_two_processes_go_back_together_to_before_what_process_0_suspects(two_pr
     assert first[0] == [[9, 2, "loss 9e9 (process 1)", 0.5], [14, 11, "loss 8e8 (process 1)", 0.5]]
     assert first[2] == 0.025
     assert first[3] == "loss 8e8 (process 1) (iteration 16), after 2 returns: from 9 to 2, from 14 to 11"
+
+
+def test_what_is_taken_along_is_in_the_snapshot_and_never_given_back():
+    model = one_weight(1.0)
+    place = Counted(5)
+    recovery = Recovery({"model": model}, also={"place": place})
+    assert recovery.snapshot(10)
+    nn.init.constant_(model.weight, 9.0)
+    place.count = 7
+    ((iteration, states),) = recovery.leading_to(11)
+    assert (iteration, states["place"], states["model"]["weight"].item()) == (10, {"count": 5}, 1.0)
+    recovery.restore("odd", 12)
+    assert (model.weight.item(), place.count) == (1.0, 7)
+
+
+def test_what_is_given_back_is_not_taken_along_twice():
+    model = one_weight()
+    assert Recovery({"model": model}, also={"model": model}).also == {}
+    with pytest.raises(ValueError, match="score"):
+        Recovery({"model": model}, also={"score": model})
+
+
+def test_only_snapshots_with_no_return_in_between_lead_to_an_iteration():
+    _, recovery = snapshots_of(10, 20, 30)
+    assert [place for place, _ in recovery.leading_to(30)] == [10, 20]
+    assert [place for place, _ in recovery.leading_to(31)] == [10, 20, 30]
+    recovery.restore("odd", 35)  # from here on with the weights of 30
+    assert [place for place, _ in recovery.leading_to(35)] == [10, 20, 30]
+    assert recovery.leading_to(36) == []
+    assert recovery.snapshot(40)
+    assert [place for place, _ in recovery.leading_to(50)] == [40]
+    assert [place for place, _ in recovery.leading_to(35)] == [20, 30]
+
+
+class Counted:
+    def __init__(self, count):
+        self.count = count
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]

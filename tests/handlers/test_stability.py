@@ -7,7 +7,7 @@ from ignite.engine import Engine
 from ignition.events import StabilityEvents, Stop
 from ignition.handlers import MetricsLog
 from ignition.handlers.stability import Stability, ask_to_stop
-from ignition.stability import NAMES
+from ignition.stability import NAMES, Finding
 
 NAN = math.nan
 
@@ -129,3 +129,16 @@ with distributed.process_group("cpu"):
 """
     )
     assert answers == ["heard 3\n3 stopped\n"] * 2
+
+
+def test_what_nobody_can_act_upon_any_more_is_still_told():
+    trainer, stability, told = watched([NAN], policy={"non_finite": "stop"}, actions={"stop": ask_to_stop}, every=99)
+    stability({"iteration": 1, "train/batch_loss": NAN})
+    more = Finding("non_finite", "critical", "the step was not taken", 4, 4)
+    trainer.state.iteration = 4
+    stability.end(trainer, more)
+    assert [(row["first"], row["iteration"], row["action"]) for row in told] == [(1, 4, ""), (4, 4, "")]
+    assert stability.findings == 2
+    assert getattr(trainer.state, "stop", None) is None
+    stability.end(trainer)
+    assert len(told) == 2

@@ -45,13 +45,15 @@ class Recipe:
         raise_rate_by: float = 1000.0
         ruin_at: int = 0
         outside_at: int = 0
+        outside_for: int = 1
         norm: bool = False
+        count: int = 128
 
     def __init__(self, settings, data):
         self.settings, self.data = settings, data
 
     def datasets(self):
-        return Splits(train=Vectors(128, 1, self.settings.odd, self.settings.value), val=Vectors(8, 2))
+        return Splits(train=Vectors(self.settings.count, 1, self.settings.odd, self.settings.value), val=Vectors(8, 2))
 
     def model(self):
         middle = nn.BatchNorm1d(8) if self.settings.norm else nn.Dropout(0.1)
@@ -62,7 +64,8 @@ class Recipe:
 
     def losses(self, model, batch, progress):
         square = nn.functional.mse_loss(model(batch["x"]), batch["y"])
-        if progress.iteration == self.settings.outside_at and os.environ.get("FAULT"):
+        first, count = self.settings.outside_at, self.settings.outside_for
+        if first <= progress.iteration < first + count and os.environ.get("FAULT"):
             square = square * float("nan")
         return {"square": square, "offset": 0.1 * (model(batch["x"]) - batch["y"]).mean().square()}
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ignition.incidents.verdict import Limits, Tested, judge, limit_of
+from ignition.incidents.verdict import Judged, Limits, judge, limit_of
 
 NAN, INF = math.nan, math.inf
 FINE, BAD = ["", "", "", ""], ["loss nan", "loss nan", "", "loss 9 above 2"]
@@ -57,17 +57,17 @@ def test_why_numbers_are_bad(loss, norm, why):
     ],
 )
 def test_who_is_guilty(before, then, guilty, words):
-    verdict = judge(Tested(*before), Tested(*then))
+    verdict = judge(Judged(*before), Judged(*then))
     assert verdict.guilty == guilty
     assert words in verdict.reason
 
 
 def test_a_batch_that_is_fine_without_a_sample_is_not_guilty_itself():
-    verdict = judge(Tested(5, "loss nan", FINE), Tested(9, "loss nan", FINE), samples=[517])
+    verdict = judge(Judged(5, "loss nan", FINE), Judged(9, "loss nan", FINE), samples=[517])
     assert (verdict.guilty, verdict.samples) == ("sample", [517])
     assert verdict.reason == (
-        "with 517 the batch is bad in the state of iteration 9 (loss nan), where none of 4 other batches is bad, and in "
-        "that of iteration 5 as well; without it it is fine"
+        "with 517 the batch is bad in the state of iteration 9 (loss nan), where none of 4 other batches is bad, and "
+        "in that of iteration 5 as well; without it it is fine"
     )
     # a spoilt state acquits the samples
-    assert judge(Tested(5, "loss nan", BAD), Tested(9, "loss nan", BAD), samples=[517]).samples == []
+    assert judge(Judged(5, "loss nan", BAD), Judged(9, "loss nan", BAD), samples=[517]).samples == []
