@@ -89,6 +89,7 @@ def test_a_setting_is_no_incident(run, capsys):
         main(["run", "1", "cpu"])
 
 
+AGREE = "{} of {} losses are the logged ones; from iteration {} on they differ, {}"
 INCIDENT = {"first": 5, "message": "loss is nan at iteration 5", "before": {"iteration": 3, "from": "checkpoint"}}
 
 
@@ -120,8 +121,8 @@ def test_the_report_is_read_at_a_narrow_terminal(capsys, monkeypatch):
         ([(1.0, 1.0)], "the loss is the logged one, bit for bit"),
         ([(1.0, 1.0), (2.0, None)], "the loss is the logged one, bit for bit (1 not in the log)"),
         ([(1.0, None)], "the log has none of these iterations"),
-        ([(1.0, 1.0), (2.0, 2.5)], "1 of 2 losses are the logged ones; from iteration 5 on they differ, by 20 % at most"),
-        ([(1.0, float("nan"))], "0 of 1 losses are the logged ones; from iteration 4 on they differ, not all are finite"),
+        ([(1.0, 1.0), (2.0, 2.5)], AGREE.format(1, 2, 5, "by 20 % at most")),
+        ([(1.0, float("nan"))], AGREE.format(0, 1, 4, "not all are finite")),
     ],
 )  # fmt: skip
 def test_how_far_a_replay_agrees_is_said(capsys, monkeypatch, pairs, told):

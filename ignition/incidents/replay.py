@@ -239,6 +239,7 @@ class Replay:
 
         Raises:
             RunFolderError: a handler of the recipe's has ended it.
+            KeyboardInterrupt: a signal has.
         """
         training, trainer = self.training, self.training.trainer
         trainer.add_event_handler(Events.GET_BATCH_STARTED, self._test_before)
@@ -247,10 +248,13 @@ class Replay:
         trainer.add_event_handler(StepEvents.STEP_COMPLETED, self._after_step)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end)
         try:
-            trainer.run(training.data.loader, max_epochs=training.config.trainer.epochs)
+            with training.signals:
+                trainer.run(training.data.loader, max_epochs=training.config.trainer.epochs)
         finally:
             training.data.loader.close()
             training.reporting.close(failed=False)
+        if training.signals.signal_number is not None:
+            raise KeyboardInterrupt
         state: Any = trainer.state
         if len(self.result.tests) < 2 or state.iteration < self.last:
             why = getattr(getattr(state, "stop", None), "reason", "it has no further iterations")

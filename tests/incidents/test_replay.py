@@ -1,5 +1,6 @@
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -134,10 +135,12 @@ def test_quarantine_since_then_leaves_the_batches_as_they_were(train, replayed):
 
 def test_the_run_is_the_same_byte_for_byte_also_while_somebody_owns_it(train, replayed):
     train("recipe.odd=77")
+    listens = signal.getsignal(signal.SIGINT)
     with RunFolder("run").lock():
         before = content("run")
         assert replayed("run", 1)["verdict"]["guilty"] == "sample"
         assert content("run") == before
+    assert signal.getsignal(signal.SIGINT) is listens
 
 
 def test_a_replay_leaves_the_random_numbers_of_its_process_to_the_training(train, replayed):

@@ -76,7 +76,8 @@ def test_a_trial_is_the_step_that_the_run_takes(training):
     before = {name: value.clone() for name, value in built.model.named_parameters()}
     built.trainer.state.epoch = 0
     built.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: engine.terminate())
-    built.trainer.run(built.data.loader, max_epochs=1)
+    with built.signals:
+        built.trainer.run(built.data.loader, max_epochs=1)
     assert trial.losses == (rows[0]["train/batch_loss"],)
     assert trial.terms == {name: rows[0][f"train/loss/{name}"] for name in ("square", "offset")}
     assert trial.gradient_norm == rows[0]["train/gradient_norm"]
