@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 ROWS = 200  # of the log before the incident
 FURTHER_ROWS = 800  # at most, of those since
 BATCHES = 16  # whose samples are named
-LEAD, FAR = 8, 500  # iterations before the incident, between which a state is best
+LEAD, FAR = 8, 200  # iterations before the incident, between which a state is best
 
 
 class IncidentBundles:

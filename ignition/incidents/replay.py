@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from ignition import checkpoint_file
-from ignition.assembly import AssemblyError, TrainingData, choose_device
+from ignition.assembly import AssemblyError, TrainingData, choose_device, outlier_steps_of
 from ignition.config import Config, load_config
 from ignition.data import BatchSampler, Loader
 from ignition.events import StepEvents
@@ -127,8 +127,8 @@ class Replayed:
 class Replay:
     """One incident of a run, built anew in a folder of its own; nothing is written into the run.
 
-    No doctor looks, nothing is evaluated or saved, and no action is taken; the learning rates are those of the log. A
-    recipe's own handlers are attached as they were.
+    No doctor looks, and nothing is evaluated or saved. What was done about incidents on the way is done again, and the
+    learning rates are those of the log. A recipe's own handlers are attached as they were.
 
     Args:
         run: the run.
@@ -149,6 +149,7 @@ class Replay:
             raise RunFolderError(f"{bundle.path}: no state was at hand that leads to the incident, so it cannot be run")
         self.notes: list[str] = []
         self.training = self._build(run, bundle, scratch, overrides)
+        self.acted = [row for row in run.incidents.read() if row.get("done")]
         self.logged = _rows_of_steps([*run.read_metrics(), *bundle.read_rows()])
         self.trials = Trials(self.training, self._set_rates)
         self.length = len(self.training.data.loader)
@@ -164,9 +165,13 @@ class Replay:
         recipe_class = load_recipe(run.recipe_to_run())
         source = bundle.config if bundle.config.is_file() else run.config_path
         config = load_config(source, overrides=list(overrides), recipe_settings=recipe_class.Settings)
-        config = self._as_it_was(config)
+        if "ignition.drill" in str(run.read_environment().get("command")):
+            self.notes.append("made by ignition.drill: a fault in its batches or losses is not part of the recipe")
         recipe = recipe_class(config.recipe, config.data)  # type: ignore[call-arg]
-        training = Training(recipe, config, RunFolder.create_at(scratch / "run"))
+        training = Training(recipe, self._as_it_was(config), RunFolder.create_at(scratch / "run"))
+        outliers = outlier_steps_of(config)  # they leave out steps
+        if outliers is not None:
+            outliers.attach(training.trainer, training.optimizer)
         self._shape_like_then(training)
         training.log.writers[:] = [self._note_row]
         training.log.every = 1
@@ -174,6 +179,8 @@ class Replay:
             payload = checkpoint_file.moved(checkpoint_file.load(bundle.state), training.device)
             objects, optional_ones = training.checkpoint.objects, training.checkpoint.optional
             checkpoint_file.give_states(bundle.state, payload, objects, optional_ones)
+            if outliers is not None and "outlier_steps" in payload:
+                outliers.load_state_dict(payload["outlier_steps"])
             stand_at(training, payload["iteration"])
         else:
             training.begin()
@@ -202,7 +209,8 @@ class Replay:
         if trainer.threads is None and made_on["threads"] != torch.get_num_threads():
             changed["threads"] = made_on["threads"]  # sums come out otherwise with another number
         never = {"every_iterations": None, "every_epochs": NEVER, "every_minutes": None}
-        calm = {"watch": False, "on": {}, "policy": "skip", "max_skips": NEVER, "bundles": 0}
+        policy = "off" if config.stability.policy == "off" else "skip"
+        calm = {"watch": False, "on": {}, "policy": policy, "max_skips": NEVER, "bundles": 0}
         return config.quiet().model_copy(
             update={
                 "trainer": trainer.model_copy(update=changed),
@@ -310,9 +318,19 @@ class Replay:
         self._moved = 0.0
 
     def _end(self, engine: Engine) -> None:
+        for row in self.acted:
+            if row["iteration"] == engine.state.iteration:
+                self._act(row)
         if engine.state.iteration >= self._group(self.last)[-1]:
             self.training.log.flush()
             engine.terminate(skip_completed=True)
+
+    def _act(self, row: Row) -> None:
+        """Do what was done then and lasts. Rates are those of the log anyway, and no rollback lies in between."""
+        if row["action"] == "leave_out":
+            self.training.loss_weights.leave_out(row["subject"])
+        if row["action"] == "tighten_clip":
+            self.training.clipping.tighten(self.training.config.stability.cut)
 
     def _set_rates(self, iteration: int) -> None:
         """The rates that the log has of that step, whoever had changed them: a schedule, a plateau, an action."""

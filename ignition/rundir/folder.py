@@ -205,7 +205,7 @@ class RunFolder:
 
     def recipe_to_run(self) -> Path:
         """The recipe's own file, as long as it still is what ran, so that its imports are found; else the copy."""
-        source = read_json(self.path / ENVIRONMENT).get("recipe")
+        source = self.read_environment().get("recipe")
         copy = self.path / RECIPE
         with contextlib.suppress(OSError):
             if isinstance(source, str) and Path(source).read_bytes() == copy.read_bytes():
@@ -236,6 +236,10 @@ class RunFolder:
         if self._recipe_source:
             values["recipe"] = self._recipe_source
         self._write(ENVIRONMENT, to_json(values))
+
+    def read_environment(self) -> dict[str, Any]:
+        """What environment.json says; empty where there is none that can be read."""
+        return read_json(self.path / ENVIRONMENT)
 
     def _write(self, name: str, content: bytes) -> None:
         try:

@@ -142,7 +142,7 @@ def test_five_mistakes_are_five_lines(tmp_path):
         ("stability.on={los_spike: stop}", "nothing is found by the name of 'los_spike'. Did you mean 'loss_spike'?"),
         ("stability.zzz=1",
          "unknown key 'stability.zzz'. Known here: policy, max_skips, watch, measure_every, on, rules, snapshot_every, "
-         "cut, attempts."),
+         "cut, attempts, bundles."),
         ("stability.on={overfitting: skip}",
          "'skip' can be done about loss_spike and gradient_explosion, not about overfitting"),
         ("data.max_disparity=1", "unknown key 'data.max_disparity'. It belongs under 'recipe'."),

@@ -17,6 +17,9 @@ from ignition.rundir import Bundle, RunFolder
 from .conftest import COMMON, incidents
 
 
+NO_SNAPSHOTS = "stability.on={divergence: tell}"
+
+
 def bundles(run="run"):
     return list(RunFolder(run).bundles)
 
@@ -58,13 +61,20 @@ def test_the_state_is_a_second_name_of_the_newest_checkpoint_some_iterations_bef
     bundle = bundles()[1]
     assert bundle.read_incident()["before"] == {"iteration": 10, "from": "checkpoint"}  # 15 and 20 are nearer than 8
     assert os.path.samefile(bundle.state, "run/checkpoints/iteration-00000010.pt")
-    # before the first save there is the beginning, which needs no file
+    # before the first save there is the snapshot of the start
+    assert bundles()[0].read_incident()["before"] == {"iteration": 0, "from": "snapshot"}
+
+
+def test_before_the_first_save_there_is_the_beginning_which_needs_no_file(train):
+    train("recipe.odd=77", NO_SNAPSHOTS)
     assert bundles()[0].read_incident()["before"] == {"iteration": 0, "from": "beginning"}
     assert not bundles()[0].state.exists()
 
 
 def test_the_newest_has_to_do_where_there_is_no_other(train):
-    train("recipe.odd=77", "checkpoint.keep=2", "checkpoint.every_iterations=7")  # 16, the epoch's, and 21 are there
+    train(
+        "recipe.odd=77", NO_SNAPSHOTS, "checkpoint.keep=2", "checkpoint.every_iterations=7"
+    )  # 16, the epoch's, and 21 are there
     assert bundles()[1].read_incident()["before"] == {"iteration": 21, "from": "checkpoint"}
 
 
@@ -167,7 +177,7 @@ def test_too_many_in_a_row_are_told_from_the_first_on(train, monkeypatch):
     monkeypatch.setenv("FAULT", "1")
     train("recipe.outside_at=6", "recipe.outside_for=99", "stability.max_skips=2", "logging.every=50", code=3)
     (row,) = incidents("run")
-    assert (row["iteration"], row["first"], row["message"]) == (8, 6, "loss term 'square' is nan at iteration 6")
+    assert (row["iteration"], row["first"], row["message"]) == (6, 6, "loss term 'square' is nan at iteration 6")
     assert names() == ["00000006-non_finite"]
 
 

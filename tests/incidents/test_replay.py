@@ -102,7 +102,10 @@ SETTINGS = {
     "clipping and schedule": ["clip.kind=zclip", "clip.warmup=3", "schedule={name: one_cycle}", "ema={decay: 0.9}",
                               "early_stop={patience: 9}", "trainer.max_hours=9"],
     "rollback": ["stability.on={non_finite: rollback}", "stability.snapshot_every=4"],
+    "no snapshots": ["stability.on={divergence: tell}"],
     "cut rate": ["stability.on={non_finite: cut_rate}"],
+    "clipping tightened": ["stability.on={non_finite: tighten_clip}", "clip={kind: norm, max_norm: 1.0}"],
+    "steps left out": ["stability.on={gradient_explosion: skip}"],
     "stop": ["stability.on={non_finite: stop}"],
     "end": ["stability.policy=stop"],
 }  # fmt: skip
