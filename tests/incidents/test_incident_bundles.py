@@ -16,7 +16,6 @@ from ignition.rundir import Bundle, RunFolder
 
 from .conftest import COMMON, incidents
 
-
 NO_SNAPSHOTS = "stability.on={divergence: tell}"
 
 

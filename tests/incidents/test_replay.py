@@ -103,9 +103,6 @@ SETTINGS = {
                               "early_stop={patience: 9}", "trainer.max_hours=9"],
     "rollback": ["stability.on={non_finite: rollback}", "stability.snapshot_every=4"],
     "no snapshots": ["stability.on={divergence: tell}"],
-    "cut rate": ["stability.on={non_finite: cut_rate}"],
-    "clipping tightened": ["stability.on={non_finite: tighten_clip}", "clip={kind: norm, max_norm: 1.0}"],
-    "steps left out": ["stability.on={gradient_explosion: skip}"],
     "stop": ["stability.on={non_finite: stop}"],
     "end": ["stability.policy=stop"],
 }  # fmt: skip
@@ -118,6 +115,26 @@ def test_whatever_the_settings_the_losses_are_those_of_the_log_and_the_sample_is
     done = replayed("run", bundle.name)
     assert (done["identical"] and any(step["identical"] for step in done["steps"])) or kind == "end"
     assert (done["verdict"]["guilty"], done["verdict"]["samples"]) == ("sample", [77])
+
+
+ACTIONS = {
+    "cut_rate": ["stability.on={non_finite: cut_rate}"],
+    "tighten_clip": ["stability.on={non_finite: tighten_clip}", "clip={kind: norm, max_norm: 1.0}"],
+    "leave_out": ["stability.on={non_finite: leave_out}"],
+    "skip": ["stability.on={gradient_explosion: skip}", "recipe.value=300", "trainer.epochs=5"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_was_done_on_the_way_is_done_again(train, replayed, action):
+    only_the_start = ["checkpoint.every_iterations=null", "checkpoint.every_epochs=9", "stability.snapshot_every=999"]
+    train("recipe.odd=77", "trainer.evaluate_every=9", *only_the_start, *ACTIONS[action])
+    run = RunFolder("run")
+    done_before = [row["iteration"] for row in run.incidents.read() if row["action"] == action and row["done"]]
+    bundle = list(run.bundles)[-1]
+    done = replayed("run", bundle.name)
+    assert done["steps"][0]["iteration"] == 1 and min(done_before) < bundle.first
+    assert done["identical"]
 
 
 def test_a_value_that_is_odd_and_finite_is_found_as_well(train, replayed):
