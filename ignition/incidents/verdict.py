@@ -121,13 +121,13 @@ def judge(before: Judged, then: Judged, *, samples: Sequence[int] = ()) -> Verdi
     bad = f"the batch is bad {in_then} ({then.guilty}), where {then.told}"
     if not before.guilty:
         return Verdict("both", f"{bad}, and not {in_before}: it takes this batch and this state together")
-    bad = f"is bad {in_then.replace('that', 'the state')} ({then.guilty}), where {then.told}"
+    bad = f"is bad in the state of iteration {then.iteration} ({then.guilty}), where {then.told}"
     if before.iteration != then.iteration:
         bad += f", and in that of iteration {before.iteration} as well"
     if not samples:
         return Verdict("batch", f"it {bad}; no single sample of it explains that")
     named, them = ", ".join(map(str, samples)), "it" if len(samples) == 1 else "them"
-    return Verdict("sample", f"with {named} the batch {bad}; without {them} it is fine", list(samples))
+    return Verdict("sample", f"without {named} the batch is fine; with {them} it {bad}", list(samples))
 
 
 def _since(before: Judged, then: Judged) -> str:
