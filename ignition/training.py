@@ -268,6 +268,8 @@ class Training:
     def _measured(self, row: dict[str, Any]) -> None:
         """What was measured within the model goes to the run folder, and to who looks for trouble."""
         self.run.write_measurement(row)
+        if "layers" in row:
+            self.bundles.measured = row
         if self.stability is not None:
             self.stability(row)
 

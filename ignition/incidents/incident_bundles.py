@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class IncidentBundles:
         precision: how wide the numbers are and where.
 
     Attributes:
-        measured: gives the newest row about layers, if somebody measures them.
+        measured: the newest row about layers, for who measures them to set.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class IncidentBundles:
         self.run, self.config, self.trainer = run, config, trainer
         self.model, self.optimizer, self.sampler = model, optimizer, sampler
         self.recovery, self.precision = recovery, precision
-        self.measured: Callable[[], Row | None] = lambda: None
+        self.measured: Row | None = None
         self._not_finite = [f"model.{name}" for name in checkpoint_file.infinite_buffers(model)]
         self._warned = False
 
@@ -98,7 +98,7 @@ class IncidentBundles:
             before = self._write_state(bundle, first)
             bundle.write_rows(rows)
             bundle.write_config(self.config.to_yaml())
-            write_csv(bundle.layers, sizes(self.model, self.optimizer), iteration, self.measured())
+            write_csv(bundle.layers, sizes(self.model, self.optimizer), iteration, self.measured)
             told = {"batches": batches, "before": before, "sampler": self.sampler.state_dict()}
             bundle.write_incident({**row, **told, "epoch_length": self.trainer.state.epoch_length, **self._made_on()})
 

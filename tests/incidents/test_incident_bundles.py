@@ -35,7 +35,7 @@ def numbers(run):
 
 
 def test_an_incident_leaves_all_it_takes_to_run_it_again(train):
-    train("recipe.odd=77")
+    train("recipe.odd=77", "stability.measure_every=10")
     assert names() == ["00000005-non_finite", "00000023-non_finite"]
     bundle = bundles()[1]
     assert {path.name for path in bundle.path.iterdir()} == {
@@ -53,6 +53,8 @@ def test_an_incident_leaves_all_it_takes_to_run_it_again(train):
     table = list(csv.DictReader(bundle.layers.read_text().splitlines()))
     assert [row["parameter"] for row in table] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert all(float(row["exp_avg@23"]) > 0 and row["not_finite@23"] == "0" for row in table)
+    measured = [name for name in table[0] if name.startswith("update@")]
+    assert len(measured) == 1 and float(table[0][measured[0]]) > 0
 
 
 def test_the_state_is_a_second_name_of_the_newest_checkpoint_some_iterations_before(train):

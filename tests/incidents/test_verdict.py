@@ -66,8 +66,8 @@ def test_a_batch_that_is_fine_without_a_sample_is_not_guilty_itself():
     verdict = judge(Judged(5, "loss nan", FINE), Judged(9, "loss nan", FINE), samples=[517])
     assert (verdict.guilty, verdict.samples) == ("sample", [517])
     assert verdict.reason == (
-        "without 517 the batch is fine; with it it is bad in the state of iteration 9 (loss nan), where none of 4 other "
-        "batches is bad, and in that of iteration 5 as well"
+        "without 517 the batch is fine; with it it is bad in the state of iteration 9 (loss nan), where none of 4 "
+        "other batches is bad, and in that of iteration 5 as well"
     )
     # a spoilt state acquits the samples
     assert judge(Judged(5, "loss nan", BAD), Judged(9, "loss nan", BAD), samples=[517]).samples == []
