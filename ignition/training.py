@@ -116,9 +116,9 @@ class Training:
         self.plateau = assembly.plateau_of(config, self.learning_rate)
         self.early_stop = assembly.early_stop_of(config)
         self.time_limits = assembly.time_limits_of(config)
-        self.recovery = assembly.recovery_of(
-            config, self._taken_back(), self.learning_rate, self._after_return, also=self._place()
-        )
+        self.recovery = assembly.recovery_of(config, self._taken_back(), self.learning_rate, self._after_return)
+        if self.recovery is not None:
+            self.recovery.take_along(self._place())
         self.bundles = IncidentBundles(
             run,
             config,

@@ -25,17 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def recovery_of(
-    config: Config,
-    objects: dict[str, Any],
-    learning_rate: LearningRate,
-    after: Callable[[Engine, Return], object],
-    *,
-    also: dict[str, Any],
+    config: Config, objects: dict[str, Any], learning_rate: LearningRate, after: Callable[[Engine, Return], object]
 ) -> Recovery | None:
-    """What gives a run earlier weights, if a finding leads to that and the host has the memory for snapshots.
-
-    ``also`` makes checkpoints of these.
-    """
+    """What gives a run earlier weights, if a finding leads to that and the host has the memory for snapshots."""
     settings = config.stability
     if not settings.watch or "rollback" not in settings.on.values():
         return None
@@ -51,7 +43,6 @@ def recovery_of(
         cut=settings.cut,
         attempts=settings.attempts,
         after=after,
-        also=also,
     )
 
 

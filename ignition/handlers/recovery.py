@@ -78,8 +78,6 @@ class Recovery:
         window: count those of so many iterations only; None: of the whole run, since each one cuts the rate for good.
         after: ``after(engine, Return)``, called on every process when all is given back, for instance to discard
             checkpoints that were written since.
-        also: further small objects by name, whose states are taken along with each snapshot and never given back: what
-            makes a checkpoint of it (`leading_to`).
 
     Attributes:
         returns: what was done so far.
@@ -110,18 +108,17 @@ class Recovery:
         attempts: int = 3,
         window: int | None = None,
         after: Callable[[Engine, Return], object] | None = None,
-        also: Mapping[str, Any] | None = None,
     ):
         if not objects:
             raise ValueError("objects is empty; what is a rollback to give back?")
-        checkpoint_file.check_names({**objects, **(also or {})})
+        checkpoint_file.check_names(objects)
         for name, count in (("every", every), ("keep", keep), ("attempts", attempts), ("window", window)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} is {count}; it must be at least 1")
         if not 0 < cut <= 1:
             raise ValueError(f"cut is {cut}; it lowers the rate, so it must be above 0, and at most 1")
         self.objects, self.learning_rate = dict(objects), learning_rate
-        self.also = {name: thing for name, thing in (also or {}).items() if name not in self.objects}
+        self._along: dict[str, Any] = {}
         self.every, self.keep, self.cut = every, keep, cut
         self.attempts, self.window, self.after = attempts, window, after
         self.returns: list[Return] = []
@@ -201,7 +198,7 @@ class Recovery:
         """
         self._drop([one for one in self._snapshots if one.iteration >= iteration])
         self._stepped, self._steps, self._changed = False, 0, iteration
-        taken = {**self.objects, **self.also}
+        taken = {**self._along, **self.objects}
         states: Payload = {name: checkpoint_file.state_of(thing) for name, thing in taken.items()}
         checkpoint_file.check_plain(states)
         if distributed.agree(int(self._is_broken(states, iteration))):
@@ -219,6 +216,14 @@ class Recovery:
             Diverged: this was done often enough, or there is no snapshot that counts.
         """
         return self._return(reason, iteration, wrong_from=iteration)
+
+    def take_along(self, objects: Mapping[str, Any]) -> None:
+        """Let snapshots have the states of these, too, which are never given back: it makes checkpoints of them.
+
+        Say it before the first snapshot is taken; what is small alone belongs there.
+        """
+        checkpoint_file.check_names(objects)
+        self._along = dict(objects)
 
     def leading_to(self, iteration: int) -> list[tuple[int, Payload]]:
         """The snapshots from which the run came to ``iteration`` without a return in between; the oldest first.

@@ -655,7 +655,8 @@ def test_two_processes_go_back_together_to_before_what_process_0_suspects(two_pr
 def test_what_is_taken_along_is_in_the_snapshot_and_never_given_back():
     model = one_weight(1.0)
     place = Counted(5)
-    recovery = Recovery({"model": model}, also={"place": place})
+    recovery = Recovery({"model": model})
+    recovery.take_along({"place": place})
     assert recovery.snapshot(10)
     nn.init.constant_(model.weight, 9.0)
     place.count = 7
@@ -665,11 +666,9 @@ def test_what_is_taken_along_is_in_the_snapshot_and_never_given_back():
     assert (model.weight.item(), place.count) == (1.0, 7)
 
 
-def test_what_is_given_back_is_not_taken_along_twice():
-    model = one_weight()
-    assert Recovery({"model": model}, also={"model": model}).also == {}
-    with pytest.raises(ValueError, match="score"):
-        Recovery({"model": model}, also={"score": model})
+def test_names_that_a_checkpoint_has_for_itself_cannot_be_taken_along():
+    with pytest.raises(ValueError, match="no object can be called score"):
+        Recovery({"model": one_weight()}).take_along({"score": Counted(1)})
 
 
 def test_only_snapshots_with_no_return_in_between_lead_to_an_iteration():
