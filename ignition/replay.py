@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ignition.command_line import guarded, parse
 
 if TYPE_CHECKING:
-    from ignition.incidents.replay import Replayed
+    from ignition.incidents.replayed import Replayed
     from ignition.rundir import Bundle, RunFolder
 
 

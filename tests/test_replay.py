@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ignition.incidents.replay import Comparison, Replayed, Step
+from ignition.incidents.replayed import Comparison, Replayed, Step
 from ignition.incidents.report import print_report
 from ignition.incidents.trial import Trial
 from ignition.incidents.verdict import Limits, Verdict

@@ -4,124 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
-from ignition import checkpoint_file
-from ignition.assembly import AssemblyError, TrainingData, choose_device, outlier_steps_of
-from ignition.config import Config, load_config
-from ignition.data import BatchSampler, Loader
 from ignition.events import StepEvents
+from ignition.incidents.rebuilding import rebuild
+from ignition.incidents.replayed import Comparison, Replayed, Step
 from ignition.incidents.trial import Trial, Trials
-from ignition.incidents.verdict import Judged, Limits, Verdict, judge, limit_of
-from ignition.lifecycle import stand_at
-from ignition.recipe import load_recipe, optional
+from ignition.incidents.verdict import Limits, Verdict, judge, limit_of
 from ignition.rundir import Bundle, RunFolder, RunFolderError
-from ignition.training import Training
 
 OTHERS = 4  # batches of the same epoch that a batch is compared with
 WINDOW = 64  # iterations before a state, of which the log says what is usual
 ONE_BY_ONE = 64  # samples that are left out one after the other, where none can be run alone
-NEVER = 10**9
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """An iteration that was run again: its numbers, those of the log (None where it has none), and how far it went.
-
-    ``moved`` is the norm of what the step changed as a share of the weights' norm; 0 where none was taken.
-    """
-
-    iteration: int
-    loss: float
-    logged: float | None
-    gradient_norm: float | None = None
-    logged_norm: float | None = None
-    moved: float = 0.0
-
-    @property
-    def identical(self) -> bool | None:
-        """Whether both losses are the same, bit for bit; None where the log has none."""
-        if self.logged is None:
-            return None
-        return self.loss == self.logged or (math.isnan(self.loss) and math.isnan(self.logged))
-
-
-@dataclass
-class Comparison:
-    """The guilty batches and others, tried in the state after ``iteration``."""
-
-    iteration: int
-    guilty: Trial
-    others: dict[tuple[int, ...], Trial]  # by the numbers of the batches in their epoch, from 0
-    limits: Limits
-
-    def judged(self) -> Judged:
-        """What of it is bad."""
-        others = [self.limits.why_bad(one.loss, one.gradient_norm) for one in self.others.values()]
-        return Judged(self.iteration, self.why_bad(self.guilty), others)
-
-    def why_bad(self, trial: Trial) -> str:
-        """In words; empty where it is not."""
-        return self.limits.why_bad(trial.loss, trial.gradient_norm)
-
-
-@dataclass
-class Replayed:
-    """All that came of it.
-
-    Attributes:
-        steps: the iterations that were run again.
-        tests: in the state from before, in that in which it began and, of what went on for a while, in its last.
-        samples: of the guilty batch, each alone: None where it cannot be run alone.
-        samples_in: the state in which these were tried.
-        bad_samples: without which the batch is fine.
-        without: the batch without them.
-        of_the_moment: what is bad is fine with the loss weights and random numbers of the iterations before.
-        notes: what may make the numbers others than they were.
-    """
-
-    incident: Row
-    batches: list[list[int]]
-    steps: list[Step] = field(default_factory=list)
-    tests: list[Comparison] = field(default_factory=list)
-    samples: dict[int, Trial | None] = field(default_factory=dict)
-    bad_samples: list[int] = field(default_factory=list)
-    samples_in: int = 0
-    without: Trial | None = None
-    of_the_moment: bool = False
-    verdict: Verdict = field(default_factory=lambda: Verdict("neither", ""))
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def identical(self) -> bool:
-        """Whether every loss that the log has came out the same, bit for bit."""
-        return all(step.identical is not False for step in self.steps)
-
-    @property
-    def difference(self) -> float:
-        """The largest difference of a loss from the logged one, as a share of it."""
-        pairs = [(step.loss, step.logged) for step in self.steps if step.logged is not None and not step.identical]
-        shares = [abs(loss - logged) / max(abs(logged), 1e-30) for loss, logged in pairs]
-        return max((share if math.isfinite(share) else math.inf for share in shares), default=0.0)
-
-    @property
-    def layers(self) -> list[dict[str, Any]]:
-        """Norms of each parameter in the guilty step, those that are not finite first, then by gradient."""
-
-        def rank(layer: Mapping[str, Any]) -> tuple[bool, float]:
-            numbers = [value for name, value in layer.items() if name != "parameter"]
-            gradient = layer.get("gradient", 0.0)
-            return all(map(math.isfinite, numbers)), -gradient if math.isfinite(gradient) else 0.0
-
-        trial = self.tests[1].guilty
-        return sorted(({"parameter": name, **norms} for name, norms in trial.layers.items()), key=rank)
 
 
 class Replay:
@@ -148,7 +48,9 @@ class Replay:
         if incident["before"] is None:
             raise RunFolderError(f"{bundle.path}: no state was at hand that leads to the incident, so it cannot be run")
         self.notes: list[str] = []
-        self.training = self._build(run, bundle, scratch, overrides)
+        self.training = rebuild(run, bundle, scratch, overrides, self.notes)
+        self.training.log.writers[:] = [self._note_row]
+        self.training.log.every = 1
         self.acted = [row for row in run.incidents.read() if row.get("done")]
         self.logged = _rows_of_steps([*run.read_metrics(), *bundle.read_rows()])
         self.trials = Trials(self.training, self._set_rates)
@@ -158,87 +60,6 @@ class Replay:
         self.result = Replayed(incident, self._batches(self.first), notes=self.notes)
         self._weights: dict[torch.nn.Parameter, torch.Tensor] = {}
         self._moved = 0.0
-
-    # ------------------------------------------------------------------------------------------------- building
-
-    def _build(self, run: RunFolder, bundle: Bundle, scratch: Path, overrides: Sequence[str]) -> Training:
-        recipe_class = load_recipe(run.recipe_to_run())
-        source = bundle.config if bundle.config.is_file() else run.config_path
-        config = load_config(source, overrides=list(overrides), recipe_settings=recipe_class.Settings)
-        if "ignition.drill" in str(run.read_environment().get("command")):
-            self.notes.append("made by ignition.drill: a fault in its batches or losses is not part of the recipe")
-        recipe = recipe_class(config.recipe, config.data)  # type: ignore[call-arg]
-        training = Training(recipe, self._as_it_was(config), RunFolder.create_at(scratch / "run"))
-        outliers = outlier_steps_of(config)  # they leave out steps
-        if outliers is not None:
-            outliers.attach(training.trainer, training.optimizer)
-        self._shape_like_then(training)
-        training.log.writers[:] = [self._note_row]
-        training.log.every = 1
-        if bundle.state.is_file():
-            payload = checkpoint_file.moved(checkpoint_file.load(bundle.state), training.device)
-            objects, optional_ones = training.checkpoint.objects, training.checkpoint.optional
-            checkpoint_file.give_states(bundle.state, payload, objects, optional_ones)
-            if outliers is not None and "outlier_steps" in payload:
-                outliers.load_state_dict(payload["outlier_steps"])
-            stand_at(training, payload["iteration"])
-        else:
-            training.begin()
-            stand_at(training, 0)
-        training.data.sampler.load_state_dict(self.incident["sampler"])  # what was left out since, as well
-        return training
-
-    def _as_it_was(self, config: Config) -> Config:
-        """The settings with nothing that acts, and on the machine at hand."""
-        made_on, trainer = self.incident["made_on"], config.trainer
-        changed: dict[str, Any] = {"evaluate_every": NEVER, "max_hours": None, "job_hours": None}
-        changed |= {"amp": made_on["amp"]} if trainer.amp == "auto" else {}
-        try:
-            device = choose_device(trainer.device)
-        except AssemblyError:
-            changed["device"], device = "auto", choose_device("auto")
-        here = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        if here != made_on["device"]:
-            self.notes.append(f"made on {made_on['device']}, replayed on {here}: not bit for bit")
-        if torch.__version__ != made_on["torch"]:
-            self.notes.append(f"made with torch {made_on['torch']}, replayed with {torch.__version__}")
-        if made_on["world_size"] > 1:
-            self.notes.append(
-                f"made by {made_on['world_size']} processes, replayed in one: the same batches, not bit for bit"
-            )
-        if trainer.threads is None and made_on["threads"] != torch.get_num_threads():
-            changed["threads"] = made_on["threads"]  # sums come out otherwise with another number
-        never = {"every_iterations": None, "every_epochs": NEVER, "every_minutes": None}
-        policy = "off" if config.stability.policy == "off" else "skip"
-        calm = {"watch": False, "on": {}, "policy": policy, "max_skips": NEVER, "bundles": 0}
-        return config.quiet().model_copy(
-            update={
-                "trainer": trainer.model_copy(update=changed),
-                "checkpoint": config.checkpoint.model_copy(update=never),
-                "stability": config.stability.model_copy(update=calm),
-                "early_stop": None,
-            }
-        )
-
-    def _shape_like_then(self, training: Training) -> None:
-        """An epoch has as many batches as it had: several processes leave a last one out that not all have a share of.
-
-        Raises:
-            AssemblyError: the data is not what it was.
-        """
-        then, here = self.incident["epoch_length"], len(training.data.loader)
-        if then == here:
-            return
-        if self.incident["made_on"]["world_size"] == 1 or then != here - 1:
-            raise AssemblyError(
-                f"an epoch of this run had {then} batches, and with this data and data.batch_size it has {here}"
-            )
-        config, dataset = training.config, training.splits.train
-        sampler = _FewerBatches(len(dataset), config.data.batch_size, seed=config.trainer.seed)
-        sampler.count = then
-        loader = Loader(dataset, sampler, seed=config.trainer.seed, workers=config.data.workers,
-                        collate=optional(training.recipe, "collate"), split="train")  # fmt: skip
-        training.data = TrainingData(loader, sampler)
 
     # -------------------------------------------------------------------------------------------------- running
 
@@ -492,15 +313,6 @@ class Replay:
             "it does not show again: a fault from outside (memory, a device, a file that has been changed since), what "
             "another machine computes otherwise, or something that no seed decides"
         )
-
-
-class _FewerBatches(BatchSampler):
-    """One that leaves the last batch of an epoch out."""
-
-    count = 0
-
-    def __len__(self) -> int:
-        return self.count
 
 
 def _percent(share: float) -> str:

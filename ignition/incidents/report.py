@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ignition.incidents.replay import Comparison, Replayed
+from ignition.incidents.replayed import Comparison, Replayed
 from ignition.incidents.trial import Trial
 from ignition.incidents.verdict import RULE
 
