@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ignition import checkpoint_file
 from ignition.assembly import AssemblyError
 from ignition.data import BadSample
 from ignition.events import Diverged, Stop, go_on, stop
@@ -114,8 +112,8 @@ class Lifecycle:
             failed = False
             return outcome
         except Diverged as error:
-            training.tell_divergence(error)
-            good = self._last_good()
+            training.supervision.tell_divergence(error)
+            good = training.supervision.last_good()
             reason = f"{error}. Last good checkpoint: {good}" if good is not None else str(error)
             training.write_status(self.trainer, "diverged", reason)
             raise Diverged(reason) from error
@@ -179,18 +177,6 @@ class Lifecycle:
         if self._stop is None:
             return Outcome("finished", f"all {self.training.config.trainer.epochs} epochs done")
         return Outcome(self._stop.status, self._stop.reason)
-
-    def _last_good(self) -> Path | None:
-        """The newest checkpoint from before things went wrong, else the best one; None where there is neither."""
-        training = self.training
-        wrong_from = training.stability.wrong_from if training.stability is not None else None
-        before = [
-            path
-            for path in checkpoint_file.numbered(training.run.checkpoints)
-            if wrong_from is None or (checkpoint_file.iteration_of(path) or 0) < wrong_from
-        ]
-        best = training.run.checkpoints / checkpoint_file.BEST
-        return before[-1] if before else best if best.exists() else None
 
     def _save_if_whole(self) -> None:
         """Save where the run stands, unless that was done, or it stands inside a group of accumulated gradients."""

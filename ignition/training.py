@@ -13,18 +13,14 @@ from ignition.before_and_after import BeforeAndAfter
 from ignition.config import Config
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
-from ignition.events import Diverged
 from ignition.handlers.buffer_keeper import BufferKeeper
-from ignition.handlers.consensus import Consensus
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
 from ignition.handlers.pictures import Pictures
 from ignition.handlers.random_state import RandomState
-from ignition.handlers.recovery import Return
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
-from ignition.incidents.incident_bundles import IncidentBundles
 from ignition.optimizer import options_of
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
@@ -32,7 +28,7 @@ from ignition.recipe import Recipe, optional
 from ignition.reporting import Reporting
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
 from ignition.scheduling import schedule_of
-from ignition.stability import Finding
+from ignition.supervision import Supervision
 from ignition.timetable import Timetable
 
 
@@ -72,11 +68,10 @@ class Training:
         self.learning_rate = LearningRate(self.optimizer, schedule_of(config, epoch_steps), keep_rates=False)
         self.clipping = assembly.clipping_of(config, self.model)
         self.guard = assembly.guard_of(config)
-        self.outlier_steps = assembly.outlier_steps_of(config)
         self.ema = assembly.average_of(config, self.model)
 
         weights = self.loss_weights = assembly.loss_weights(config)
-        self.measurements = assembly.measurements_of(config, self.model, self._measured)
+        self.measurements = assembly.measurements_of(config, self.model, lambda row: self.supervision.measured(row))
         augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
         self.trainer = build_trainer(
             network,
@@ -116,34 +111,13 @@ class Training:
         self.plateau = assembly.plateau_of(config, self.learning_rate)
         self.early_stop = assembly.early_stop_of(config)
         self.time_limits = assembly.time_limits_of(config)
-        self.recovery = assembly.recovery_of(config, self._taken_back(), self.learning_rate, self._after_return)
-        if self.recovery is not None:
-            self.recovery.take_along(self._place())
-        self.bundles = IncidentBundles(
-            run,
-            config,
-            self.trainer,
-            model=self.model,
-            optimizer=self.optimizer,
-            sampler=self.data.sampler,
-            recovery=self.recovery,
-            precision=self.precision,
-        )
-        doctor = assembly.doctor_of(config, epoch_length=len(self.data.loader), samples=self._samples)
-        remedies = assembly.Remedies(
-            self.learning_rate,
-            self.clipping,
-            weights,
-            self.recovery,
-            self.outlier_steps,
-            cut=config.stability.cut,
-            blame=self._blame,
-        )
-        self.stability = assembly.stability_of(config, doctor, remedies, tell=self._tell)
+        self.supervision = Supervision(self)
+        if self.supervision.recovery is not None:
+            self.supervision.recovery.take_along(self._place())
         if self.measurements is not None:
             self.log.sources.append(self.measurements.layers.measures)
-        if self.stability is not None:
-            self.log.writers.append(self.stability)
+        if self.supervision.stability is not None:
+            self.log.writers.append(self.supervision.stability)
         self.before_and_after = BeforeAndAfter(
             config,
             self.splits,
@@ -179,8 +153,8 @@ class Training:
         BufferKeeper(self.model).attach(trainer, self.optimizer)
         if self.guard is not None:
             self.guard.attach(trainer, self.optimizer)
-        if self.outlier_steps is not None:
-            self.outlier_steps.attach(trainer, self.optimizer)
+        if self.supervision.outlier_steps is not None:
+            self.supervision.outlier_steps.attach(trainer, self.optimizer)
         self.learning_rate.attach(trainer)
         if self.ema is not None:
             self.ema.attach(trainer, self.optimizer)
@@ -188,10 +162,9 @@ class Training:
         # rows first, so that no decision is ahead of the log
         self.log.attach(trainer, self.optimizer)
         Throughput(self.log.write, every=config.logging.every).attach(trainer)
-        if self.stability is not None:
-            self.stability.attach(trainer)
-        if self.recovery is not None:
-            self.recovery.attach(trainer)
+        for who in (self.supervision.stability, self.supervision.recovery):
+            if who is not None:
+                who.attach(trainer)
 
         # evaluate: measure, log, then what acts on the metrics: schedule, stop, save
         measure, draw = optional(self.recipe, "signals"), optional(self.recipe, "pictures")
@@ -224,7 +197,7 @@ class Training:
         if config.logging.progress:
             self.reporting.progress.attach(trainer)
 
-    def _taken_back(self) -> dict[str, Any]:
+    def taken_back(self) -> dict[str, Any]:
         """What a rollback gives its earlier state, by name."""
         kept = {"model": self.model, "optimizer": self.optimizer, "precision": self.precision}
         return kept | ({"ema": self.ema} if self.ema is not None else {})
@@ -240,19 +213,14 @@ class Training:
             "sampler": self.data.sampler,
             "random": RandomState(),
         }
-        asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.outlier_steps}
+        asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.supervision.outlier_steps}
         asked |= {"plateau": self.plateau, "early_stop": self.early_stop, **self.time_limits}
         asked["layer_statistics"] = self.measurements.layers if self.measurements is not None else None
         return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
 
     def _saved(self) -> dict[str, Any]:
         """All that has a state to go into checkpoints, by name."""
-        watching = {"stability": self.stability, "recovery": self.recovery}  # behind the log, which hands rows to it
-        return {
-            **self._taken_back(),
-            **self._place(),
-            **{name: thing for name, thing in watching.items() if thing is not None},
-        }
+        return {**self.taken_back(), **self._place(), **self.supervision.state()}
 
     # -------------------------------------------------------------------------------------------------- details
 
@@ -264,46 +232,6 @@ class Training:
         """
         if optional(self.recipe, "initialize") is not None:
             assembly.ask(self.recipe, "initialize", self.model)
-
-    def _measured(self, row: dict[str, Any]) -> None:
-        """What was measured within the model goes to the run folder, and to who looks for trouble."""
-        self.run.write_measurement(row)
-        if "layers" in row:
-            self.bundles.measured = row
-        if self.stability is not None:
-            self.stability(row)
-
-    def _tell(self, incident: dict[str, Any]) -> None:
-        """An incident: its row, and what it takes to run it again."""
-        self.run.write_incident(incident)
-        self.bundles(incident)
-
-    def tell_divergence(self, error: Diverged) -> None:
-        """Tell what led to the end of a run that has diverged, as far as it is known. Each process for itself."""
-        self.log.close()  # the last rows may show it
-        if self.stability is None:
-            return
-        more = []
-        found = self.stability.doctor.detectors["non_finite"].active
-        if self.guard is not None and self.guard.in_row and not found:  # the iteration ended half-way and has no row
-            iteration = self.trainer.state.iteration
-            more.append(Finding("non_finite", "critical", str(error), iteration, iteration))
-        self.stability.end(self.trainer, *more)
-
-    def _after_return(self, engine: Engine, done: Return) -> None:
-        """The run has earlier weights again: nobody is to go on from those between, nor to compare with them."""
-        if self.stability is not None:
-            self.stability.doctor.reset()
-        Consensus.of(engine).ask("save", "the run has earlier weights again")
-
-    def _samples(self, iteration: int) -> list[int]:
-        """Which samples the batch of an iteration consists of, over all processes."""
-        epoch, batch = divmod(iteration - 1, len(self.data.loader))
-        return self.data.sampler.indices(epoch, batch)
-
-    def _blame(self, iteration: int) -> list[int]:
-        """Count the samples of an iteration's batch as guilty; those that will be left out."""
-        return self.data.sampler.blame(self._samples(iteration))
 
     def _seek(self, engine: Engine) -> None:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""

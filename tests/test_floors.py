@@ -35,6 +35,7 @@ FLOORS = {
         "lifecycle",
         "reporting",
         "scheduling",
+        "supervision",
         "training",
     },
     4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay"},

@@ -97,7 +97,7 @@ def test_an_error_of_an_action_goes_on_its_way_and_the_rest_stays():
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({"loss_spyke": "stop"}, "policy names 'loss_spyke'; there are: non_finite, loss_spike"),
+        ({"loss_spyke": "stop"}, "policy names 'loss_spyke'; there are: non_finite, non_finite_evaluation, "),
         ({"loss_spike": "explode"}, "policy says 'explode' for loss_spike; actions: stop"),
     ],
 )
