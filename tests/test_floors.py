@@ -116,7 +116,7 @@ def test_recipes_know_the_recipe_protocol_only(file):
             assert name.startswith("recipes.parts"), f"{file} imports {name}: never another recipe"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "replay"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay"])
 def test_commands_say_how_they_are_used_without_torch(command):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"
