@@ -30,7 +30,15 @@ from fault_injection import AFTER, FAULTS, LATER, places
 from scoring import SLOW, SPIKE, Answers, Part, header, told
 from usual_rules import ExponentialZ, MadScore, Patience, RollingZ
 
-from ignition.stability import GradientExplosion, GradientVanishing, LearningRateTooHigh, LossSpike, SlowDivergence
+from ignition.stability import (
+    Divergence,
+    Finding,
+    GradientExplosion,
+    GradientVanishing,
+    LearningRateTooHigh,
+    LossSpike,
+    SlowDivergence,
+)
 
 BOTH = "**both together**"
 
@@ -49,7 +57,22 @@ class PlainCusum(SlowDivergence):
     CAP = 4.0
 
 
-OURS: dict[str, Callable[[], Any]] = {"LossSpike": LossSpike, "SlowDivergence": SlowDivergence}
+class Confirmed:
+    """A divergence, with the rise that it confirms."""
+
+    def __init__(self) -> None:
+        self.rise, self.divergence = SlowDivergence(), Divergence()
+
+    def update(self, iteration: int, loss: float) -> Finding | None:
+        self.rise.update(iteration, loss)
+        return self.divergence.update(iteration, loss, self.rise)
+
+
+OURS: dict[str, Callable[[], Any]] = {
+    "LossSpike": LossSpike,
+    "SlowDivergence": SlowDivergence,
+    "Divergence, which confirms it": Confirmed,
+}
 OTHERS: dict[str, Callable[[], Any]] = {
     "quantile scale, k 8": lambda: PlainSpike(8.0),
     "CUSUM on it, k 1, h 12": lambda: PlainCusum(1.0, 12.0, window=64),
@@ -137,7 +160,13 @@ def detector_table(title: str, part: Part, answers: dict[str, Answers]) -> None:
 def fault_table(part: Part, answers: dict[str, Answers]) -> None:
     """All faults, by those detectors that are worth it."""
     print("\n### Faults found within 25 / 60 / 150 values of their onset, %, and median delay (judged part)\n")
-    shown = ["LossSpike", "SlowDivergence", BOTH, "rolling z 6, 128 values (OLMo-core)"]
+    shown = [
+        "LossSpike",
+        "SlowDivergence",
+        "Divergence, which confirms it",
+        BOTH,
+        "rolling z 6, 128 values (OLMo-core)",
+    ]
     header(f"fault | {' | '.join(shown)}")
     for fault in FAULTS:
         cells = []

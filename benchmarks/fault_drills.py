@@ -32,10 +32,11 @@ from typing import Any
 
 AT = 0.4
 FAULTS = {
-    "nan_batch": "a batch with a NaN sample",
-    "corrupt_labels": "a batch whose labels are 50 times too large",
-    "rate_jump": "learning rate times 100, from there on",
-    "exploding_term": "a loss term exp(-100 v) sets in",
+    "nan_batch": ("a batch with a NaN sample", ["--fault", "nan_batch"]),
+    "nan_labels": ("a batch whose labels are NaN", ["--fault", "corrupt_labels", "--size", "nan"]),
+    "corrupt_labels": ("a batch whose labels are 50 times too large", ["--fault", "corrupt_labels"]),
+    "rate_jump": ("learning rate times 100, from there on", ["--fault", "rate_jump"]),
+    "exploding_term": ("a loss term exp(-100 v) sets in", ["--fault", "exploding_term"]),
 }
 WAYS = {
     "doctor": [],
@@ -61,19 +62,10 @@ class Drill:
         folder = self.folder(output)
         if _status(folder).get("status") in ("finished", "stopped", "diverged"):
             return
-        command = (
-            ["ignition.run"] if self.fault == "clean" else ["ignition.drill", "--fault", self.fault, "--at", str(AT)]
-        )
-        words = [
-            *command,
-            recipe,
-            "--output",
-            str(folder),
-            *QUIET,
-            *WAYS[self.way],
-            f"trainer.seed={self.seed}",
-            *settings,
-        ]
+        module, fault = ("ignition.run", []) if self.fault == "clean" else ("ignition.drill", FAULTS[self.fault][1])
+        at = ["--at", str(AT)] if fault else []
+        words = [module, recipe, "--output", str(folder), *fault, *at, *QUIET, *WAYS[self.way], *settings]
+        words.append(f"trainer.seed={self.seed}")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with open(folder.with_suffix(".log"), "w") as log:
             subprocess.run([sys.executable, "-m", *words], env=environment, stdout=log, stderr=log, check=False)
@@ -125,7 +117,7 @@ def table(output: Path, metric: str, drills: list[Drill], seeds: range) -> Itera
         + " | beside clean, mean | found (first seed) |"
     )
     yield "|---|---|" + "---|" * (len(seeds) + 2)
-    for fault, words in FAULTS.items():
+    for fault, (words, _) in FAULTS.items():
         for way in WAYS:
             here = [drill for drill in drills if (drill.fault, drill.way) == (fault, way)]
             values = {
