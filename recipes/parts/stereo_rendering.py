@@ -91,7 +91,9 @@ def _left_column(curve: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     slope = 1 - c1 - c4 * y
     known = x + (c0 + (c2 + c5 * y) * y)
     square = slope * slope - 4 * c3 * known
-    return 2 * known / (slope + np.sqrt(np.where(square > 0, square, np.float32(np.nan))))
+    root = np.sqrt(np.where(square > 0, square, np.float32(np.nan)))
+    with np.errstate(invalid="ignore"):  # no root is said by NaN, and numpy need not say it on the terminal
+        return 2 * known / (slope + root)
 
 
 def _inside(sheet: Sheet, x: np.ndarray, y: np.ndarray) -> np.ndarray:
