@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from ignition import assembly, checkpoint_file
-from ignition.events import Diverged
+from ignition.events import Diverged, StabilityEvents
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.recovery import Return
 from ignition.incidents.incident_bundles import IncidentBundles
@@ -55,6 +55,30 @@ class Supervision:
         )
         doctor = assembly.doctor_of(config, epoch_length=len(training.data.loader), samples=self._samples)
         self.stability = assembly.stability_of(config, doctor, remedies, tell=self._tell)
+
+    def attach(self) -> None:
+        """Find, act, take snapshots; none while a rise is suspected, which would drive out the good ones."""
+        trainer, stability, recovery = self.training.trainer, self.stability, self.recovery
+        if stability is not None:
+            stability.attach(trainer)
+        if recovery is None or stability is None:
+            return
+        recovery.attach(trainer)
+        trainer.add_event_handler(StabilityEvents.SLOW_DIVERGENCE, self._suspect)
+        trainer.add_event_handler(StabilityEvents.RECOVERED, self._trust)
+        rises = {iteration - 1 for iteration in stability.doctor.changes.rates}  # of the step; its loss comes after it
+        if rises:
+            rising = Events.ITERATION_STARTED(event_filter=lambda engine, iteration: iteration in rises)
+            trainer.add_event_handler(rising, recovery.expect_rise)
+
+    def _suspect(self, engine: Engine) -> None:
+        if self.recovery is not None:
+            self.recovery.suspect(engine.state.finding.first)  # type: ignore[attr-defined]
+
+    def _trust(self, engine: Engine) -> None:
+        finding: Finding = engine.state.finding  # type: ignore[attr-defined]
+        if self.recovery is not None and finding.subject == "slow_divergence":
+            self.recovery.suspect(None)
 
     def measured(self, row: dict[str, Any]) -> None:
         """What was measured within the model goes to the run folder, and to who looks for trouble."""

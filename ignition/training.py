@@ -162,9 +162,7 @@ class Training:
         # rows first, so that no decision is ahead of the log
         self.log.attach(trainer, self.optimizer)
         Throughput(self.log.write, every=config.logging.every).attach(trainer)
-        for who in (self.supervision.stability, self.supervision.recovery):
-            if who is not None:
-                who.attach(trainer)
+        self.supervision.attach()
 
         # evaluate: measure, log, then what acts on the metrics: schedule, stop, save
         measure, draw = optional(self.recipe, "signals"), optional(self.recipe, "pictures")

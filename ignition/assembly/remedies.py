@@ -39,7 +39,7 @@ def recovery_of(
         objects,
         learning_rate,
         keep=SNAPSHOTS,
-        every=settings.snapshot_every or max(50, config.logging.every),
+        every=settings.snapshot_every or max(25, config.logging.every),
         cut=settings.cut,
         attempts=settings.attempts,
         after=after,

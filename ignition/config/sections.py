@@ -194,7 +194,7 @@ class Stability(Section):
     snapshot_every: int | None = Field(
         default=None,
         ge=1,
-        description="steps between the three snapshots in host memory that a rollback goes back to; null: 50, or "
+        description="steps between the three snapshots in host memory that a rollback goes back to; null: 25, or "
         "`logging.every` where that is more",
     )
     cut: float = Field(

@@ -39,7 +39,7 @@ class Return(NamedTuple):
 class _Snapshot:
     """The states after ``iteration``; ``measured`` is the first iteration that was (again) run with them.
 
-    ``rate`` is the learning rate of the step that led to them, if one is to be cut.
+    ``rate`` is the lowest learning rate of the step that led to them and those since, if one is to be cut.
     """
 
     iteration: int
@@ -53,10 +53,10 @@ class Recovery:
     """Keeps snapshots of weights in memory, and gives a run that went wrong those of an earlier iteration.
 
     The run goes on from where it stands: the iteration never goes back, what was logged stays, batches between are
-    passed over by themselves, schedules go on, and the learning rate is cut: to ``cut`` times what it is, or to what it
-    was at the snapshot where that is less, in case its rise was the fault. Moments, loss scale and average come back
-    with the weights, gradients are dropped. After Chowdhery and others (PaLM, 2022), section 5.1: start again from
-    before the spike and leave out the batches that led to it.
+    passed over by themselves, schedules go on, and the learning rate is cut: to ``cut`` times what it is, or to the
+    lowest that it was since the snapshot where that is less, in case its rise was the fault (`expect_rise`). Moments,
+    loss scale and average come back with the weights, gradients are dropped. After Chowdhery and others (PaLM, 2022),
+    section 5.1: start again from before the spike and leave out the batches that led to it.
 
     A snapshot is taken as each run starts and every ``every`` optimizer steps, between two iterations, into host memory
     that is kept: ``keep`` times the size of the objects' states. One whose weights or moments are not finite is left
@@ -166,6 +166,9 @@ class Recovery:
 
     def _note_rate(self, engine: Engine) -> None:
         self._used = self._rate  # before the step, after which the schedule goes on
+        if self._used is not None:
+            for snapshot in self._snapshots:
+                snapshot.rate = self._used if snapshot.rate is None else min(snapshot.rate, self._used)
 
     def _note_step(self, engine: Engine) -> None:
         self._stepped = True
@@ -189,6 +192,11 @@ class Recovery:
         """
         known = [place for place in (iteration, self._suspected) if place is not None]
         self._suspected = None if iteration is None else min(known)
+
+    def expect_rise(self, engine: Engine | None = None) -> None:
+        """Say that the learning rate rises on purpose now, as at a warm restart: no rollback takes that back."""
+        for snapshot in self._snapshots:
+            snapshot.rate = None
 
     def snapshot(self, iteration: int) -> bool:
         """Copy all states as they are after ``iteration``. False if weights or moments are not finite.
@@ -274,7 +282,7 @@ class Recovery:
         return None if self.learning_rate is None else max(self.learning_rate.rates)
 
     def _cut_rate(self, snapshot: _Snapshot) -> float:
-        """Cut the rate, or take back its rise since the snapshot if that is more."""
+        """Cut the rate, or take back its rise since it was lowest after the snapshot if that is more."""
         if self.learning_rate is None or not snapshot.rate or not self._rate:
             return 1.0
         factor = min(self.cut, snapshot.rate / self._rate)

@@ -31,7 +31,8 @@ def meminfo(monkeypatch, tmp_path, available):
 
 
 def test_snapshots_are_as_old_as_findings_can_be_late(parts):
-    assert recovery(parts).every == 50
+    assert recovery(parts).every == 50  # as `logging.every`
+    assert recovery(parts, "logging.every=10").every == 25
     assert recovery(parts, "logging.every=400").every == 400
     assert recovery(parts, "logging.every=400", "stability.snapshot_every=200").every == 200
 

@@ -281,6 +281,36 @@ def test_a_rate_that_had_risen_since_the_snapshot_comes_down_to_what_it_was(rise
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * risen * factor)
 
 
+def rated(rates, *, rise=None):
+    """The rate after a rollback to the start of a run with these rates."""
+    model = one_weight()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    rate = LearningRate(optimizer, lambda step: [*rates, rates[-1]][min(int(step), len(rates))])
+    recovery = Recovery({"model": model, "optimizer": optimizer}, rate, cut=0.5, every=99)
+
+    def iterate(engine, batch):
+        model(torch.ones(1, 1)).sum().backward()
+        optimizer.step()
+
+    trainer = Engine(iterate)
+    rate.attach(trainer)
+    recovery.attach(trainer)
+    if rise is not None:
+        trainer.add_event_handler(Events.ITERATION_STARTED(once=rise), recovery.expect_rise)
+    ask(trainer, len(rates))
+    trainer.run(range(len(rates)))
+    return optimizer.param_groups[0]["lr"]
+
+
+def test_a_rate_that_was_on_its_way_down_when_it_jumped_comes_back_to_where_it_was():
+    assert rated([1.0, 0.9, 0.8, 0.7, 70.0, 70.0]) == pytest.approx(0.7)
+
+
+def test_a_rise_on_purpose_is_not_taken_back():
+    assert rated([0.1, 0.01, 0.001, 1.0, 1.0]) == pytest.approx(0.001)
+    assert rated([0.1, 0.01, 0.001, 1.0, 1.0], rise=4) == pytest.approx(0.5)
+
+
 def test_the_run_goes_on_and_what_it_did_is_told(caplog):
     told = []
     trainer, model, recovery = counting(every=3, after=lambda engine, done: told.append((engine, done)))
