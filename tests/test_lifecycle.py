@@ -33,9 +33,11 @@ from ignition.recipe import Field, Section, Splits
 
 
 class Vectors(Dataset):
-    def __init__(self, count, shift, broken=-1):
+    def __init__(self, count, shift, broken=-1, nan=-1):
         self.x = torch.randn(count, 4, generator=torch.Generator().manual_seed(shift))
         self.broken = broken
+        if nan >= 0:
+            self.x[nan] = float("nan")
 
     def __len__(self):
         return len(self.x)
@@ -64,13 +66,15 @@ class Recipe:
         rate_at: int = 0
         burst_from: int = 0
         spike_at: int = 0
+        nan_sample: int = -1
 
     def __init__(self, settings, data):
         self.settings, self.data = settings, data
 
     def datasets(self):
         test = (lambda: Vectors(5, 3)) if self.data.test else None
-        return Splits(train=Vectors(22, 1, self.settings.broken), val=lambda: Vectors(7, 2), test=test)
+        train = Vectors(22, 1, self.settings.broken, self.settings.nan_sample)
+        return Splits(train=train, val=lambda: Vectors(7, 2), test=test)
 
     def model(self):
         return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 1))
@@ -615,9 +619,21 @@ def test_two_processes_do_the_same_about_it(recipe, fault):
     done = subprocess.run(command(recipe, *words, processes=2), env=environment(),
                           capture_output=True, text=True, timeout=120)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    acted = [row["name"] for row in incidents("two") if row["done"]]
+    acted = [row["name"] for row in incidents("two") if row["action"] in ("leave_out", "rollback")]
     assert acted == ["exploding_term" if "burst" in fault else "divergence"]
     assert status("two")["status"] == "finished"
+
+
+def test_a_sample_that_is_nan_in_every_epoch_is_left_out_from_the_third_on(recipe):
+    words = [str(recipe), *COMMON, "trainer.epochs=5", "recipe.nan_sample=2"]
+    assert main([*words, "--output", "run"]) == 0
+    bad = [row for row in incidents("run") if row["name"] == "non_finite"]
+    assert [row["iteration"] <= 6 for row in bad] == [True, False]  # once in each of the first two epochs
+    assert bad[0]["done"] == "the samples of its batch are blamed"
+    assert bad[1]["done"] == "the samples of its batch are blamed; samples 2 are left out from the next epoch on"
+    payload = torch.load("run/checkpoints/last.pt", weights_only=True)
+    assert payload["sampler"]["quarantine"] == [[2, 2]]
+    assert payload["guard"]["skipped"] == 2
 
 
 def test_a_spike_can_be_left_out_before_it_reaches_the_weights(recipe, capsys):

@@ -76,6 +76,7 @@ class Remedies:
     def actions(self) -> dict[str, Action]:
         """All of them by name."""
         return {
+            "blame": self.blame_batch,
             "skip": self.skip,
             "tighten_clip": self.tighten_clip,
             "cut_rate": self.cut_rate,
@@ -83,6 +84,10 @@ class Remedies:
             "rollback": self.roll_back,
             "stop": ask_to_stop,
         }
+
+    def blame_batch(self, engine: Engine, finding: Finding) -> str:
+        """A sample that is in two such batches is left out; others hardly ever are."""
+        return f"the samples of its batch are blamed{self._blamed(finding.first)}"
 
     def skip(self, engine: Engine, finding: Finding) -> str:
         """The step was left out when it was due; its samples are blamed."""

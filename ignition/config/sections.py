@@ -152,12 +152,13 @@ class Checkpoints(Section):
     safetensors: bool = Field(default=False, description="the weights also as `best.safetensors`, `last.safetensors`")
 
 
-Action = Literal["tell", "skip", "tighten_clip", "cut_rate", "leave_out", "rollback", "stop"]
+Action = Literal["tell", "blame", "skip", "tighten_clip", "cut_rate", "leave_out", "rollback", "stop"]
 
 # What is done about findings unless the config says otherwise: nothing, as long as a run may get over it by itself.
-ON: dict[str, Action] = {"divergence": "rollback", "exploding_term": "leave_out"}
+ON: dict[str, Action] = {"non_finite": "blame", "divergence": "rollback", "exploding_term": "leave_out"}
 # Findings that an action can be about, where it cannot be about all.
 ABLE: dict[str, tuple[str, ...]] = {
+    "blame": ("non_finite", "loss_spike", "gradient_explosion"),
     "skip": ("loss_spike", "gradient_explosion"),
     "leave_out": ("exploding_term", "non_finite"),
 }
