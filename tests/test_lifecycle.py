@@ -630,7 +630,7 @@ def test_a_sample_that_is_nan_in_every_epoch_is_left_out_from_the_third_on(recip
     bad = [row for row in incidents("run") if row["name"] == "non_finite"]
     assert [row["iteration"] <= 6 for row in bad] == [True, False]  # once in each of the first two epochs
     assert bad[0]["done"] == "the samples of its batch are blamed"
-    assert bad[1]["done"] == "the samples of its batch are blamed; samples 2 are left out from the next epoch on"
+    assert bad[1]["done"] == "the samples of its batch are blamed; sample 2 is left out from the next epoch on"
     payload = torch.load("run/checkpoints/last.pt", weights_only=True)
     assert payload["sampler"]["quarantine"] == [[2, 2]]
     assert payload["guard"]["skipped"] == 2

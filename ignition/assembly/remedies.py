@@ -116,8 +116,11 @@ class Remedies:
         return f"back to earlier weights{self._blamed(finding.first)}"
 
     def _blamed(self, iteration: int) -> str:
-        guilty = ", ".join(map(str, self.blame(iteration)))
-        return f"; samples {guilty} are left out from the next epoch on" if guilty else ""
+        guilty = self.blame(iteration)
+        if not guilty:
+            return ""
+        who = f"sample {guilty[0]} is" if len(guilty) == 1 else f"samples {', '.join(map(str, guilty))} are"
+        return f"; {who} left out from the next epoch on"
 
 
 def stability_of(
