@@ -26,11 +26,15 @@ from ignite.metrics import RunningAverage
 from torch import nn
 
 from ignition.engine import build_trainer
+from ignition.handlers.buffer_keeper import BufferKeeper
 from ignition.handlers.gradient_clipping import GradientClipping
+from ignition.handlers.layer_statistics import LayerStatistics
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
 from ignition.handlers.non_finite import NonFiniteSteps
+from ignition.handlers.recovery import Recovery
 from ignition.handlers.schedules import OneCycle
+from ignition.handlers.stability import Stability
 from ignition.handlers.tensorboard import TensorBoard
 from ignition.randomness import IterationSeed
 from ignition.rundir import RunFolder
@@ -117,18 +121,31 @@ def stock_handlers(folder: Path) -> Loop:
     return lambda data: engine.run(data, max_epochs=1) and None
 
 
-def ours(every: int, *, tensorboard: bool = False) -> Callable[[Path], Loop]:
-    """Our step with clipping, guard, schedule, seeds and a row of metrics.jsonl for every iteration."""
+def ours(every: int, *, tensorboard: bool = False, doctor: bool = False) -> Callable[[Path], Loop]:
+    """Our step with clipping, guard, schedule, seeds and a row of metrics.jsonl for every iteration.
+
+    With the ``doctor`` it is all that a run of ours does by default: measurements of the layers every 50 steps, buffers
+    that can be given back, findings from each row, snapshots for a rollback every 50 steps.
+    """
 
     def make(folder: Path) -> Loop:
         model, optimizer = parts()
         trainer = build_trainer(model, optimizer, lambda model, batch, _: {"square": model(batch).square().mean()})
         IterationSeed(0).attach(trainer)
+        run = RunFolder.create_at(folder / f"ours-{every}-{tensorboard}-{doctor}")
+        stability = Stability(tell=run.write_incident)
+        if doctor:
+            LayerStatistics(model, stability).attach(trainer, optimizer)
+            BufferKeeper(model).attach(trainer, optimizer)
         GradientClipping(max_norm=1.0).attach(trainer, optimizer)
         NonFiniteSteps().attach(trainer, optimizer)
-        LearningRate(optimizer, OneCycle(10_000_000)).attach(trainer)
-        run = RunFolder.create_at(folder / f"ours-{every}-{tensorboard}")
+        rate = LearningRate(optimizer, OneCycle(10_000_000))
+        rate.attach(trainer)
         writers = [run.write_metrics] + ([TensorBoard(run.path)] if tensorboard else [])
+        if doctor:
+            writers.append(stability)
+            stability.attach(trainer)
+            Recovery({"model": model, "optimizer": optimizer}, rate, every=50).attach(trainer)
         MetricsLog(*writers, every=every).attach(trainer, optimizer)
         return lambda data: trainer.run(data, max_epochs=1) and None
 
@@ -142,6 +159,7 @@ LOOPS: dict[str, Callable[[Path], Loop]] = {
     "ignition, every=50": ours(50),
     "ignition, every=1": ours(1),
     "ignition, every=50, TensorBoard": ours(50, tensorboard=True),
+    "ignition, every=50, the doctor": ours(50, doctor=True),
     "ignite's stock handlers": stock_handlers,
 }
 
