@@ -7,8 +7,8 @@ Each fault of `ignition.drill` is put into a recipe's own training at 40 % of th
   out, as the config says;
 - *bare*: nothing of that, a plain training loop.
 
-And the clean runs once more on two threads in place of one, which changes nothing but the last bit of sums: a difference
-that is no larger than theirs says nothing.
+And the clean runs once more on two threads in place of one, which changes nothing but the last bit of sums: a
+difference that is no larger than theirs says nothing.
 
 A run that is there already, by its folder, is not run again, so it can be interrupted. A run of the default depth
 recipe takes three to four minutes of one core.

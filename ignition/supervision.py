@@ -120,7 +120,9 @@ class Supervision:
     def _after_return(self, engine: Engine, done: Return) -> None:
         """The run has earlier weights again: nobody is to go on from those between, nor to compare with them."""
         if self.stability is not None:
-            self.stability.doctor.reset()
+            wrong_from = self.stability.wrong_from
+            began = wrong_from if wrong_from is not None and wrong_from > done.snapshot else done.snapshot + 1
+            self.stability.doctor.take_back(began)
         Consensus.of(engine).ask("save", "the run has earlier weights again")
 
     def _samples(self, iteration: int) -> list[int]:

@@ -54,6 +54,12 @@ class Divergence:
         self._latest: deque[float] = deque(maxlen=self.WINDOW)
         self._broken: list[int] = []  # iterations in a row without a finite loss
 
+    def take_back(self, iteration: int) -> None:
+        """The run has weights of before ``iteration`` again: losses since then are forgotten."""
+        self.active = False
+        self._latest.clear()
+        self._broken.clear()
+
     def update(self, iteration: int, loss: float, rising: SlowDivergence) -> Finding | None:
         """Look at the loss of an iteration that ``rising`` has seen already."""
         if iteration <= self._last:

@@ -125,6 +125,12 @@ class Doctor:
         for name in names or self.detectors:
             self.detectors[name].reset()
 
+    def take_back(self, iteration: int) -> None:
+        """The run has weights of before ``iteration`` again: what was usual before is usual now."""
+        for detector in self.detectors.values():
+            if hasattr(detector, "take_back"):
+                detector.take_back(iteration)
+
     def state_dict(self) -> dict[str, Any]:
         """What each detector remembers; plain values."""
         states = {name: detector.state_dict() for name, detector in self.detectors.items()}

@@ -49,6 +49,11 @@ class GradientExplosion:
         self._scale.reset()
         self._outliers.reset()
 
+    def take_back(self, iteration: int) -> None:
+        """The run has weights of before ``iteration`` again: norms since then are forgotten."""
+        self.active = False
+        self._scale.forget(iteration)
+
     def update(self, iteration: int, norm: float) -> Finding | None:
         """Look at the norm of an iteration's gradients, before they are clipped."""
         reading = self._scale.read(iteration, norm)

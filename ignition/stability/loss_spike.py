@@ -50,6 +50,11 @@ class LossSpike:
         self._scale.reset()
         self._outliers.reset()
 
+    def take_back(self, iteration: int) -> None:
+        """The run has weights of before ``iteration`` again: losses since then are forgotten."""
+        self.active = False
+        self._scale.forget(iteration)
+
     def update(self, iteration: int, loss: float) -> Finding | None:
         """Look at the loss of an iteration."""
         reading = self._scale.read(iteration, loss)

@@ -55,6 +55,19 @@ class QuantileScale:
         self._ordered: list[float] = []
         self._last: int | None = None
 
+    def forget(self, iteration: int) -> None:
+        """Let go of the values since ``iteration``; the next ones are judged by those before.
+
+        >>> scale = QuantileScale(window=4)
+        >>> _ = [scale.read(i, value) for i, value in enumerate([1.0, 3.0, 2.0, 99.0])]
+        >>> scale.forget(3)
+        >>> scale.read(4, 2.0)
+        (2.0, 1.4826)
+        """
+        self._values = deque(entry for entry in self._values if entry[0] < iteration)
+        self._held_back = deque(entry for entry in self._held_back if entry[0] < iteration)
+        self._ordered = sorted(value for _, value in self._values)
+
     def read(self, iteration: int, value: float) -> tuple[float, float] | None:
         """Median and scale of the values before this one, which is taken in; None as long as there is no scale."""
         if not math.isfinite(value):

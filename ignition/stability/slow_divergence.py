@@ -70,6 +70,11 @@ class SlowDivergence:
         self._scale.reset()
         self._begin()
 
+    def take_back(self, iteration: int) -> None:
+        """The run has weights of before ``iteration`` again: losses since then are forgotten."""
+        self._begin()
+        self._scale.forget(iteration)
+
     def update(self, iteration: int, loss: float) -> Finding | None:
         """Look at the loss of an iteration."""
         reading = self._scale.read(iteration, loss)

@@ -77,3 +77,16 @@ def test_it_is_told_once_and_ends_when_the_rise_does():
             assert [advice.override for advice in finding.advice] == ["optimizer.lr=2e-4", "schedule.warmup_epochs=2.0"]
     assert active.index(True) == 207 and not active[-1]
     assert sum(now != before for before, now in itertools.pairwise(active)) == 2
+
+
+def test_what_comes_again_after_a_rollback_is_confirmed_as_soon():
+    rising, divergence = SlowDivergence(), Divergence()
+    found = []
+    for i, loss in enumerate(learned() + calm(10, level=9.0) + calm(20) + calm(30, level=9.0)):
+        if i == 210:  # back to weights of before it began
+            rising.take_back(200)
+            divergence.take_back(200)
+        rising.update(i, loss)
+        if divergence.update(i, loss, rising):
+            found.append(i)
+    assert found == [207, 237]

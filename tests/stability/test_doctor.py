@@ -313,3 +313,17 @@ def test_another_weight_makes_other_validation_losses_usual():
     standing = [*epochs([1.0] * 30, [1.0] * 5 + [3.0] * 25)]
     assert dict(names(Doctor(), standing))["plateau"] == 110
     assert dict(names(Doctor(changes=KnownChanges(weights=[51])), standing))["plateau"] == 160  # ten after the change
+
+
+def test_a_run_that_was_taken_back_is_judged_by_what_was_usual_before():
+    doctor = Doctor()
+    losses = [2.0 + 0.1 * (i % 7) for i in range(120)] + [9.0] * 10 + [2.3, 9.0]
+    found = []
+    for i, loss in enumerate(losses, start=1):
+        if i == 131:
+            doctor.take_back(121)
+        found += [(i, finding.name) for finding in doctor.read({"iteration": i, "train/batch_loss": loss})]
+    assert found == [
+        (121, "loss_spike"), (126, "slow_divergence"), (129, "divergence"),
+        (131, "recovered"), (131, "recovered"), (131, "recovered"), (132, "loss_spike"),
+    ]  # fmt: skip
