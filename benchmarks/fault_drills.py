@@ -175,18 +175,15 @@ def picture(output: Path, metric: str, fault: str, seed: int, file: Path) -> Non
     losses.minorticks_off()
     losses.set_title("training loss (running median)", loc="left", fontsize=10)
     scores.set_title(f"{metric}, lower is better", loc="left", fontsize=10)
-    scores.legend(frameon=False)
+    losses.legend(frameon=False, loc="lower left")
     figure.savefig(file, dpi=110)
 
 
 def _smooth(points: list[tuple[int, float]], window: int = 9) -> list[tuple[int, float]]:
-    """A running median."""
+    """A running median, where the whole window is there."""
     half = window // 2
     values = [value for _, value in points]
-    return [
-        (place, sorted(values[max(0, i - half) : i + half + 1])[min(i, half, len(values) - 1 - i)])
-        for i, (place, _) in enumerate(points)
-    ]
+    return [(points[i][0], sorted(values[i - half : i + half + 1])[half]) for i in range(half, len(values) - half)]
 
 
 def main() -> None:
