@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -113,11 +114,11 @@ def table(output: Path, metric: str, drills: list[Drill], seeds: range) -> Itera
     """Markdown: the last value of the metric beside that of the clean run with the same seed."""
     clean = {seed: _last(Drill("clean", "doctor", seed).folder(output), metric) for seed in seeds}
     begins = _begins(Drill("clean", "doctor", seeds[0]).folder(output))
-    rounded = [_last(Drill("clean", "rounding", seed).folder(output), metric) for seed in seeds]
-    average = mean(clean.values())
-    yield f"Clean runs end at {metric} {_listed(clean.values())} (seeds in order), mean {average:.3f}; on two"
-    apart = [f"{100 * (again / once - 1):+.1f} %" for once, again in zip(clean.values(), rounded, strict=True)]
-    yield f"threads, which rounds otherwise and is the same run else, at {_listed(rounded)}: {', '.join(apart)}."
+    rounded = {seed: _last(Drill("clean", "rounding", seed).folder(output), metric) for seed in seeds}
+    average, apart = mean(clean.values()), [rounded[seed] / clean[seed] - 1 for seed in seeds]
+    yield f"Clean runs end at {metric} {_listed(clean.values())} (seeds in order), mean {average:.3f}; on two threads,"
+    yield f"which rounds otherwise and is the same run else, at {_listed(rounded.values())}: "
+    yield ", ".join(f"{100 * share:+.1f} %" for share in apart if not math.isnan(share)) + "."
     yield ""
     yield (
         "| fault | way | "
@@ -128,15 +129,15 @@ def table(output: Path, metric: str, drills: list[Drill], seeds: range) -> Itera
     for fault, (words, _) in FAULTS.items():
         for way in WAYS:
             here = [drill for drill in drills if (drill.fault, drill.way) == (fault, way)]
-            values = {
-                drill.seed: _last(drill.folder(output), metric) for drill in here if drill.folder(output).is_dir()
-            }
+            done = {drill.seed: drill.folder(output) for drill in here if _status(drill.folder(output)).get("reason")}
+            values = {seed: _last(folder, metric) for seed, folder in done.items()}
             if not values:
                 continue
             cells = [f"{values[seed]:.3f}" if seed in values else "–" for seed in seeds]
-            beside = mean(values.values()) / mean(clean[seed] for seed in values) - 1
+            beside = 100 * (mean(values.values()) / mean(clean[seed] for seed in values) - 1)
+            told = "lost" if math.isnan(beside) else f"{beside:+.1f} %"
             found = _found(here[0].folder(output), begins) if way == "doctor" else ""
-            yield f"| {words} | {way} | " + " | ".join(cells) + f" | {100 * beside:+.1f} % | {found} |"
+            yield f"| {words} | {way} | " + " | ".join(cells) + f" | {told} | {found} |"
 
 
 def _listed(values: Iterable[float]) -> str:
