@@ -117,7 +117,8 @@ def table(output: Path, metric: str, drills: list[Drill], seeds: range) -> Itera
     rounded = {seed: _last(Drill("clean", "rounding", seed).folder(output), metric) for seed in seeds}
     average, apart = mean(clean.values()), [rounded[seed] / clean[seed] - 1 for seed in seeds]
     yield f"Clean runs end at {metric} {_listed(clean.values())} (seeds in order), mean {average:.3f}; on two threads,"
-    yield f"which rounds otherwise and is the same run else, at {_listed(rounded.values())}: "
+    there = [value for value in rounded.values() if not math.isnan(value)]
+    yield f"which rounds otherwise and is the same run else, at {_listed(there)}:"
     yield ", ".join(f"{100 * share:+.1f} %" for share in apart if not math.isnan(share)) + "."
     yield ""
     yield (
