@@ -1,7 +1,7 @@
 """The eight numbers of a 2D Gaussian, the forms a network learns them in, and their statistics.
 
 Stored, as fits of images by Gaussians are (Image-GS, Zhang et al., 2025): x, y in 0..1 of the picture; the inverses of
-both standard deviations, 1/px; the angle of the first axis in rad, from x towards y, which points down; red, green, blue.
+both standard deviations, 1/px; the angle of the first axis in rad, from x towards y, which points down; and the colour.
 """
 
 from __future__ import annotations

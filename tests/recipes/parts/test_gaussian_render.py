@@ -50,7 +50,7 @@ def test_it_is_what_a_loop_over_pixels_and_gaussians_gives(strongest, size, side
 
 
 def test_one_gaussian_by_hand():
-    # Two Gaussians of 1 px, at the centres of the outer ones of three pixels: the middle is halfway, whatever they weigh.
+    # Two Gaussians of 1 px, at the centres of the outer ones of three pixels: the middle one is halfway.
     gaussians = torch.tensor([[[1 / 6, 0.5, 1, 1, 0, 1, 0, 0], [5 / 6, 0.5, 1, 1, 0, 0, 0, 1.0]]])
     row = render(gaussians, size=3, side=3, eps=0.0)[0, :, 1]
 
