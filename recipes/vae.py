@@ -117,11 +117,20 @@ class Recipe:
         )
 
     def initialize(self, model: nn.Module) -> None:
-        """Mean and spread of every number, of the training data alone; they are part of the model's weights."""
+        """Mean and spread of every number, and the linear maps, by the training data alone.
+
+        They are part of the model's weights. The data is taken as it is trained on, augmented.
+        """
         data: Any = self._training_data()
         count = min(len(data), 1024)
-        sets = [data[number * len(data) // count]["gaussians"] for number in range(count)]
-        model.fit_statistics(torch.stack(sets).to(next(model.parameters()).device))  # type: ignore[operator]
+        sets = torch.stack([data[number * len(data) // count]["gaussians"] for number in range(count)])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            augment = self.augmentation()
+            repeated = [augment({"gaussians": sets})["gaussians"] for _ in range(-(-4096 // count))]
+        sets = torch.cat(repeated).to(next(model.parameters()).device)
+        model.fit_statistics(sets)  # type: ignore[operator]
+        model.start_linear(sets)  # type: ignore[operator]
 
     # -------------------------------------------------------------------------------------------- augmentation
     def augmentation(self) -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ignition.config import Config
-from ignition.config.value_schedule import Ramp, Switch
+from ignition.config.value_schedule import Cycles, Ramp, Switch
 from ignition.handlers.schedules import InSequence, PerEpoch, Schedule, WarmRestarts, Warmup
 from ignition.scheduling import schedule_of
 from ignition.stability import KnownChanges
@@ -94,6 +94,14 @@ def _of_weights(config: Config, epoch_length: int) -> tuple[list[int], list[tupl
             first = _first_after(weight.start, epoch_length)
             last = _first_at(weight.start + weight.epochs, epoch_length)
             ramps += [(first, max(min(last, end), first))] if first <= end else []
+        if isinstance(weight, Cycles) and not weight.constant:
+            begins = [number * weight.epochs for number in range(weight.cycles)]
+            for begin in begins:
+                first = _first_after(begin, epoch_length)
+                last = _first_at(begin + weight.rise * weight.epochs, epoch_length)
+                ramps += [(first, max(min(last, end), first))] if first <= end else []
+            firsts = [_first_at(begin, epoch_length) for begin in begins[1:]]
+            jumps += [first for first in firsts if first <= end]
         if isinstance(weight, Switch):
             for (_, before), (epoch, after) in pairwise(weight.at.items()):
                 first = _first_at(float(epoch), epoch_length)

@@ -4,13 +4,14 @@ from ignition.config.loading import load_config
 from ignition.config.problems import ConfigError, Place, Problem
 from ignition.config.section import BelongsTo, Section, Whole
 from ignition.config.sections import SNAPSHOTS, Config
-from ignition.config.value_schedule import Fixed, Ramp, Switch, ValueSchedule
+from ignition.config.value_schedule import Cycles, Fixed, Ramp, Switch, ValueSchedule
 
 __all__ = [
     "SNAPSHOTS",
     "BelongsTo",
     "Config",
     "ConfigError",
+    "Cycles",
     "Fixed",
     "Place",
     "Problem",

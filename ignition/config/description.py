@@ -44,12 +44,14 @@ its own. What the file says is laid over that, and the command line over both:
 
 ## Numbers that change over the run
 
-A weight in `loss` is a number, a ramp or a switch, by epochs done (with a fraction, so a ramp moves with every batch):
+A weight in `loss` is a number, a ramp, one ramp after another, or a switch, by epochs done (with a fraction, so a ramp
+moves with every batch):
 
     loss:
       reconstruction: 1.0
       kl: {from: 0.0, to: 1.0, epochs: 50}                    # a straight line over the first 50 epochs, then 1
       smooth: {from: 1.0, to: 0.1, epochs: 5, start: 10, shape: cosine}
+      cyclic: {from: 0.0, to: 1.0, cycles: 4, epochs: 10, rise: 0.5}  # four times: 5 epochs up, 5 at 1; then 1
       warmup_only: {at: {0: 1.0, 50: 0.0}}                    # 1 until epoch 50, then 0
 
 ## YAML, strictly

@@ -1,4 +1,4 @@
-"""Numbers that change over a run: a constant, a ramp between two epochs, a switch at given ones."""
+"""Numbers that change over a run: a constant, a ramp between two epochs, one again and again, a switch."""
 
 from __future__ import annotations
 
@@ -64,6 +64,34 @@ class Ramp(Section):
         return (1.0 - share) * self.from_ + share * self.to
 
 
+class Cycles(Section):
+    """A ramp again and again: each cycle sets out from the first number, and stays at the other once it is there.
+
+    Cyclical annealing (Fu et al., Cyclical annealing schedule, 2019) is one of four cycles that rise for half of each.
+
+    >>> beta = Cycles.model_validate({"from": 0.0, "to": 1.0, "cycles": 2, "epochs": 10})
+    >>> [beta.value(epoch) for epoch in (0, 2.5, 5, 9.9, 10, 12.5, 20, 1000)]
+    [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0]
+    """
+
+    from_: float = Field(alias="from", description="the number at the beginning of each cycle")
+    to: float = Field(description="the number at its end, and after the last")
+    cycles: int = Field(ge=1, description="how many there are")
+    epochs: float = Field(gt=0, description="how long one lasts")
+    rise: float = Field(default=0.5, gt=0, le=1, description="share of a cycle that the change takes")
+
+    @property
+    def constant(self) -> bool:
+        return self.from_ == self.to
+
+    def value(self, epoch: float) -> float:
+        """The number at ``epoch`` (epochs done, with a fraction)."""
+        if epoch >= self.cycles * self.epochs:
+            return self.to
+        share = min(max(epoch, 0.0) % self.epochs / (self.rise * self.epochs), 1.0)
+        return (1.0 - share) * self.from_ + share * self.to
+
+
 class Switch(Section):
     """A number that jumps at given epochs.
 
@@ -96,16 +124,19 @@ class Switch(Section):
 
 
 def form_of(value: Any) -> str:
-    """Which of the three a value from a config is meant to be, by its shape."""
+    """Which of the four a value from a config is meant to be, by its shape."""
     if isinstance(value, Section):
-        return "switch" if isinstance(value, Switch) else "ramp"
+        return type(value).__name__.lower()
     if isinstance(value, dict):
-        return "switch" if "at" in value else "ramp"
+        return "switch" if "at" in value else "cycles" if "cycles" in value else "ramp"
     return "fixed"
 
 
 ValueSchedule = Annotated[
-    Annotated[Fixed, Tag("fixed")] | Annotated[Ramp, Tag("ramp")] | Annotated[Switch, Tag("switch")],
+    Annotated[Fixed, Tag("fixed")]
+    | Annotated[Ramp, Tag("ramp")]
+    | Annotated[Cycles, Tag("cycles")]
+    | Annotated[Switch, Tag("switch")],
     Discriminator(form_of),
 ]
 """A number in a config that may change over the run; has ``value(epoch)`` and ``constant``."""

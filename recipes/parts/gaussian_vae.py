@@ -11,7 +11,7 @@ from recipes.parts.gaussian_form import FORMS, ColumnStatistics
 from recipes.parts.gaussian_order import put_in_order
 from recipes.parts.sequence_networks import ResidualDecoder, ResidualEncoder, conv1d_decoder, conv1d_encoder, grid_of
 
-NETWORKS = ("conv1d", "resnet", "grid")
+START_LOG_VARIANCE = -4.0  # of a code that begins as principal components of variance 1
 
 
 class Reconstruction(NamedTuple):
@@ -41,7 +41,8 @@ class GaussianVAE(nn.Module):
 
     Args:
         network: ``conv1d``: convolutions along the sequence; ``resnet``: residual blocks along it; ``grid``: residual
-            blocks on the grid that the balanced order makes.
+            blocks on the grid that the balanced order makes, beside linear maps to the code and from it, which can
+            begin as the principal components of the training data (`start_linear`).
         latent: numbers of a code.
         count: Gaussians of a set.
         form: of the numbers, see `recipes.parts.gaussian_form`.
@@ -72,22 +73,58 @@ class GaussianVAE(nn.Module):
         self.form, self.order, self.latent, self.count = FORMS[form], order, latent, count
         columns = self.form.columns
         self.statistics = ColumnStatistics(columns)
+        self.straight_in: nn.Linear | None = None
+        self.straight_out: nn.Linear | None = None
         if network == "conv1d":
             self.encoder: nn.Module = conv1d_encoder(columns, places=16 if keep_position else 1)
             self.decoder: nn.Module = conv1d_decoder(columns, latent=latent, count=count)
         else:
             grid = grid_of(count) if network == "grid" else None
-            channels = (32, 64, 128) if network == "grid" else (32, 64, 128, 128)
-            places = None if keep_position else 1
-            self.encoder = ResidualEncoder(columns, count=count, channels=channels, grid=grid, places=places)
+            channels = (64, 128) if network == "grid" else (32, 64, 128, 128)
+            self.encoder = ResidualEncoder(
+                columns, count=count, channels=channels, grid=grid, keep_position=keep_position
+            )
             self.decoder = ResidualDecoder(columns, latent=latent, count=count, channels=channels, grid=grid)
         self.mean = nn.Linear(512, latent)
         self.log_variance = nn.Linear(512, latent)
+        if network == "grid":
+            self.straight_in = nn.Linear(columns * count, latent, bias=False)
+            self.straight_out = nn.Linear(latent, columns * count)
 
     def fit_statistics(self, gaussians: torch.Tensor) -> None:
         """Take mean and spread of every column from the training data, [...,8] as stored."""
         columns = self.form.encode(gaussians)
         self.statistics.fit(columns, self.form.weights(columns))
+
+    @torch.no_grad()
+    def start_linear(self, gaussians: torch.Tensor) -> None:
+        """Let the linear maps, where there are any, begin as principal components of training data [S,N,8].
+
+        The code is then what principal component analysis gives, each unit with a variance of 1; the convolutions
+        begin with what is left, at nought. Of fewer sets than units, the other units begin at nought as well.
+        """
+        if self.straight_in is None or self.straight_out is None:
+            return
+        _, columns, truth = self._prepare(gaussians)
+        weights = self.form.weights(columns)
+        rows = (truth * weights.sqrt()).flatten(1)
+        usual = rows.mean(0)
+        units = min(self.latent, len(rows) - 1, rows.shape[1])
+        _, lengths, components = torch.svd_lowrank(rows - usual, q=units, niter=2)
+        spread = (lengths / len(rows) ** 0.5).clamp_min(1e-4)
+        # A component tells root-w times a number; the number itself is best told by this much more of it.
+        shown = (weights.mean(0) / weights.sqrt().mean(0).clamp_min(1e-6)).flatten().clamp_min(0.1)
+        for layer in (self.straight_in, self.straight_out, self.mean, self.log_variance):
+            layer.weight.zero_()
+        self.straight_in.weight[:units] = (components / spread).T
+        self.straight_out.weight[:, :units] = components * spread / shown.unsqueeze(1)
+        self.straight_out.bias.copy_(usual / shown)
+        self.mean.bias.zero_()
+        self.mean.bias[:units] = -(usual @ components) / spread
+        self.log_variance.bias.fill_(START_LOG_VARIANCE)
+        last = self.decoder.layers[-1]  # type: ignore[index]
+        last.weight.zero_()  # type: ignore[union-attr]
+        last.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, gaussians: torch.Tensor) -> Reconstruction:
         """[B,N,8] as stored. Training draws the code from its distribution, evaluation takes its mean.
@@ -96,14 +133,18 @@ class GaussianVAE(nn.Module):
             ValueError: another number of Gaussians.
         """
         target, columns, truth = self._prepare(gaussians)
-        features = self.encoder(truth.transpose(1, 2))
+        weights = self.form.weights(columns)
+        given = truth * weights.sqrt()  # what hardly counts is hardly seen
+        features = self.encoder(given.transpose(1, 2))
         mean, log_variance = self.mean(features).float(), self.log_variance(features).float().clamp(-10.0, 10.0)
+        if self.straight_in is not None:
+            mean = mean + self.straight_in(given.flatten(1)).float()
         code = mean
         if self.training:
             code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         predicted = self._decode(code)
         restored = self.form.decode(self.statistics.restore(predicted))
-        return Reconstruction(restored, target, predicted, truth, self.form.weights(columns), mean, log_variance)
+        return Reconstruction(restored, target, predicted, truth, weights, mean, log_variance)
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Gaussians [B,N,8], as stored, of codes [B,latent]."""
@@ -127,4 +168,6 @@ class GaussianVAE(nn.Module):
 
     def _decode(self, code: torch.Tensor) -> torch.Tensor:
         columns: torch.Tensor = self.decoder(code).transpose(1, 2).float()
+        if self.straight_out is not None:
+            columns = columns + self.straight_out(code).float().view_as(columns)
         return columns

@@ -53,12 +53,12 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Columns [B,C,N] to features [B,512]: residual blocks at falling resolution, then dense.
+    """Columns [B,C,N] to features [B,512]: residual blocks at a half of the resolution and less, then dense.
 
     Args:
-        channels: at each resolution; each is half the one before.
+        channels: at a half of the resolution, a quarter, and so on.
         grid: (rows, columns) to put a sequence in the balanced order on, see `fold`; None keeps it a sequence.
-        places: averages over so many parts of what is left of a sequence; None keeps all of it.
+        keep_position: False averages over what is left of the places.
     """
 
     def __init__(
@@ -66,20 +66,19 @@ class ResidualEncoder(nn.Module):
         columns: int,
         *,
         count: int,
-        channels: tuple[int, ...] = (32, 64, 128),
+        channels: tuple[int, ...],
         grid: tuple[int, int] | None = None,
-        places: int | None = None,
+        keep_position: bool = True,
     ):
         super().__init__()
         conv, dimensions = (nn.Conv1d, 1) if grid is None else (nn.Conv2d, 2)
         self.grid = grid
-        layers: list[nn.Module] = [conv(columns, channels[0], 3, padding=1)]
-        for before, after in zip(channels, [*channels[1:], channels[-1]]):
-            layers += [ResidualBlock(before, dimensions=dimensions), conv(before, after, 4, stride=2, padding=1)]
-        left = count // 2 ** (dimensions * len(channels))
-        if places is not None:
-            layers.append(nn.AdaptiveAvgPool1d(places))
-            left = places
+        layers: list[nn.Module] = []
+        for before, after in zip([columns, *channels], channels):
+            layers += [conv(before, after, 4, stride=2, padding=1), ResidualBlock(after, dimensions=dimensions)]
+        left = _left(count, grid, len(channels)) if keep_position else 1
+        if not keep_position:
+            layers.append(nn.AdaptiveAvgPool1d(1) if grid is None else nn.AdaptiveAvgPool2d(1))
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.SiLU(), nn.Linear(channels[-1] * left, 512), nn.SiLU())
 
     def forward(self, columns: torch.Tensor) -> torch.Tensor:
@@ -97,30 +96,35 @@ class ResidualDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        columns: int,
-        *,
-        latent: int,
-        count: int,
-        channels: tuple[int, ...] = (32, 64, 128),
-        grid: tuple[int, int] | None = None,
+        self, columns: int, *, latent: int, count: int, channels: tuple[int, ...], grid: tuple[int, int] | None = None
     ):
         super().__init__()
         conv, dimensions = (nn.Conv1d, 1) if grid is None else (nn.Conv2d, 2)
-        self.grid, halvings = grid, len(channels)
-        smallest = (count // 2**halvings,) if grid is None else (grid[0] // 2**halvings, grid[1] // 2**halvings)
-        left = count // 2 ** (dimensions * halvings)
+        self.grid = grid
+        left = _left(count, grid, len(channels))
+        smallest = (left,) if grid is None else tuple(side // 2 ** len(channels) for side in grid)
         layers: list[nn.Module] = [nn.Linear(latent, channels[-1] * left), nn.Unflatten(1, (channels[-1], *smallest))]
-        for before, after in zip([channels[-1], *reversed(channels[1:])], reversed(channels)):
-            layers += [nn.Upsample(scale_factor=2), conv(before, after, 3, padding=1)]
-            layers += [ResidualBlock(after, dimensions=dimensions)]
-        layers += [nn.GroupNorm(8, channels[0]), nn.SiLU(), conv(channels[0], columns, 3, padding=1)]
+        for before, after in zip(reversed(channels), [*reversed(channels[:-1]), channels[0] // 2]):
+            layers += [ResidualBlock(before, dimensions=dimensions), nn.Upsample(scale_factor=2)]
+            layers += [conv(before, after, 3, padding=1)]
+        layers += [nn.GroupNorm(8, channels[0] // 2), nn.SiLU(), conv(channels[0] // 2, columns, 3, padding=1)]
         self.layers = nn.Sequential(*layers)
         self.usual = nn.Parameter(torch.zeros(columns, count))
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.layers(code)
         return (features if self.grid is None else unfold(features)) + self.usual
+
+
+def _left(count: int, grid: tuple[int, int] | None, halvings: int) -> int:
+    """The places that are left after so many halvings.
+
+    Raises:
+        ValueError: the sequence, or the grid's shorter side, cannot be halved so often.
+    """
+    if (count if grid is None else min(grid)) % 2**halvings:
+        raise ValueError(f"{count} Gaussians cannot be halved {halvings} times{' each way' if grid else ''}")
+    return count // 2 ** (halvings * (1 if grid is None else 2))
 
 
 def grid_of(count: int) -> tuple[int, int]:

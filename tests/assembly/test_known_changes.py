@@ -67,6 +67,9 @@ def test_with_accumulation_it_is_the_first_batch_after_the_first_such_step():
         ("{a: {from: 0, to: 1, epochs: 50, start: 6}}", [], []),
         ("{a: {from: 1, to: 1, epochs: 2}}", [], []),
         ("{a: {from: 0, to: 1, epochs: 0.01}}", [], [(2, 2)]),
+        # the second cycle begins anew after 2 epochs, and its rise ends with the third
+        ("{a: {from: 0, to: 1, cycles: 2, epochs: 2}}", [21], [(2, 11), (22, 31)]),
+        ("{a: {from: 0, to: 1, cycles: 9, epochs: 4, rise: 1.0}}", [41], [(2, 41), (42, 60)]),
         ("{a: {at: {0: 1.0, 3: 0.0}}}", [31], []),
         ("{a: {at: {0: 1.0, 1: 1.0, 2.55: 0.5, 99: 3.0}}, b: {at: {0: 0, 3: 1}}}", [27, 31], []),
         ("{a: {at: {0: 1.0, 3: 0.0}}, b: {from: 1, to: 0, epochs: 1}}", [31], [(2, 11)]),

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from ignition.config import Fixed, Ramp, Switch, ValueSchedule, load_config
+from ignition.config import Cycles, Fixed, Ramp, Switch, ValueSchedule, load_config
 
 
 def schedule(value):
@@ -36,6 +36,16 @@ def test_a_ramp_without_a_difference_is_constant():
     assert schedule({"from": 1, "to": 1, "epochs": 3}).constant
 
 
+def test_cycles_rise_again_and_again_and_stay_in_the_end():
+    cycles = schedule({"from": 0.2, "to": 1.0, "cycles": 3, "epochs": 8, "rise": 0.25})
+    assert isinstance(cycles, Cycles)
+    assert [cycles.value(epoch) for epoch in (-1, 0, 1, 2, 7.9)] == pytest.approx([0.2, 0.2, 0.6, 1.0, 1.0])
+    assert [cycles.value(epoch) for epoch in (8, 9, 10, 16, 17)] == pytest.approx([0.2, 0.6, 1.0, 0.2, 0.6])
+    assert [cycles.value(epoch) for epoch in (24, 25, 1e9)] == [1.0, 1.0, 1.0]
+    assert not cycles.constant
+    assert schedule({"from": 1, "to": 1, "cycles": 3, "epochs": 8}).constant
+
+
 def test_a_switch_jumps_at_its_epochs():
     switch = schedule({"at": {"50": 0.0, "0": 1.0, "9.5": 3}})  # the order of the keys does not matter
     assert [switch.value(epoch) for epoch in (-1, 0, 9.4, 9.5, 49.99, 50, 1000)] == [1, 1, 1, 3, 3, 0, 0]
@@ -50,7 +60,12 @@ def test_value_is_pure():
 
 def test_every_weight_of_a_config_has_a_value():
     config = load_config(
-        None, overrides=["loss.l1=1", "loss.kl={from: 0, to: 2, epochs: 4}", "loss.w={at: {0: 1, 5: 0}}"]
-    )
-    assert {name: weight.value(2.0) for name, weight in config.loss.items()} == {"l1": 1.0, "kl": 1.0, "w": 1.0}
-    assert {name: weight.constant for name, weight in config.loss.items()} == {"l1": True, "kl": False, "w": False}
+        None,
+        overrides=[
+            "loss.l1=1", "loss.kl={from: 0, to: 2, epochs: 4}", "loss.w={at: {0: 1, 5: 0}}",
+            "loss.c={from: 0, to: 2, cycles: 2, epochs: 8}",
+        ],
+    )  # fmt: skip
+    assert {name: weight.value(2.0) for name, weight in config.loss.items()} == {"l1": 1, "kl": 1, "w": 1, "c": 1}
+    constant = {name: weight.constant for name, weight in config.loss.items()}
+    assert constant == {"l1": True, "kl": False, "w": False, "c": False}
