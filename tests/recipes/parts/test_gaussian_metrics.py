@@ -1,0 +1,111 @@
+"""Metrics by hand, in any batches, through ignite's own engine; the mean predictor has exactly 1."""
+
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+
+from recipes.parts.gaussian_form import FORMS
+from recipes.parts.gaussian_metrics import CodeUse, GaussianErrors, PictureErrors, SampleDiversity
+from recipes.parts.gaussian_vae import Reconstruction
+
+GROUPS = FORMS["canonical"].groups
+NOTHING = torch.zeros(0)
+
+
+def found(columns, truth, weights=None, mean=NOTHING, log_variance=NOTHING):
+    weights = torch.ones_like(truth) if weights is None else weights
+    return Reconstruction(NOTHING, NOTHING, columns, truth, weights, mean, log_variance)
+
+
+def code(mean, log_variance=None):
+    empty = torch.zeros(len(mean), 1, 9)
+    return found(empty, empty, mean=mean, log_variance=torch.zeros_like(mean) if log_variance is None else log_variance)
+
+
+def scores(metric, *outputs):
+    engine = Engine(lambda engine, output: output)
+    metric.attach(engine, "metric")
+    return engine.run(outputs).metrics
+
+
+def test_the_mean_predictor_has_exactly_one_and_the_truth_nought():
+    truth = 0.3 + 2 * torch.randn(4, 16, 9)
+
+    assert scores(GaussianErrors(GROUPS), found(torch.zeros_like(truth), truth)) == {
+        "xy": 1.0, "scale": 1.0, "rotation": 1.0, "colour": 1.0, "std_ratio": 0.0,
+    }  # fmt: skip
+    exact = scores(GaussianErrors(GROUPS), found(truth, truth))
+    assert exact == pytest.approx({"xy": 0, "scale": 0, "rotation": 0, "colour": 0, "std_ratio": 1.0})
+
+
+def test_errors_by_hand():
+    truth = torch.tensor([1.0, -1.0]).view(1, 2, 1).expand(1, 2, 9)
+    guess = truth.clone()
+    guess[..., 2:4] = 0.5 * truth[..., 2:4]  # a quarter of the squares is left
+    guess[..., 6] = 0.0  # one of three colours is lost
+    result = scores(GaussianErrors(GROUPS), found(guess, truth))
+
+    assert result == pytest.approx(
+        {"xy": 0.0, "scale": 0.25, "rotation": 0.0, "colour": 1 / 3, "std_ratio": math.sqrt((6 + 2 * 0.25) / 9)}
+    )
+
+
+def test_an_angle_counts_by_its_weight():
+    truth, weights = torch.ones(1, 2, 9), torch.ones(1, 2, 9)
+    weights[0, 1, 4:6] = 0.25
+    guess = truth.clone()
+    guess[0, 1, 4:6] = 0.0
+
+    assert scores(GaussianErrors(GROUPS), found(guess, truth, weights))["rotation"] == pytest.approx(0.25 / 1.25)
+
+
+def test_batches_do_not_matter():
+    torch.manual_seed(0)
+    guess, truth, mean = torch.randn(6, 8, 9), torch.randn(6, 8, 9), torch.randn(6, 5)
+    whole = found(guess, truth, mean=mean, log_variance=mean)
+    parts = [found(guess[i : i + k], truth[i : i + k], mean=mean[i : i + k], log_variance=mean[i : i + k])
+             for i, k in ((0, 1), (1, 3), (4, 2))]  # fmt: skip
+
+    for make in (lambda: GaussianErrors(GROUPS), CodeUse):
+        assert scores(make(), *parts) == pytest.approx(scores(make(), whole))
+
+
+def test_units_that_say_the_same_for_all_are_not_active():
+    # Variances of the mean: 0, 0.0025, 0.25 and 1; the limit is 0.01.
+    mean = torch.tensor([[5.0, 0.05, 0.5, 1.0], [5.0, -0.05, -0.5, -1.0]])
+    result = scores(CodeUse(), code(mean))
+
+    assert result["active_units"] == 0.5
+    assert result["kl"] == pytest.approx((12.5 + 0.00125 + 0.125 + 0.5) / 4)
+
+
+def test_pictures_by_hand():
+    truth = torch.full((2, 3, 16, 16), 0.5)
+    guess = truth.clone()
+    guess[0] += 0.1  # 20 dB; the second is the same: 100 dB
+    result = scores(PictureErrors(), (guess, truth))
+
+    assert result["render_psnr"] == pytest.approx(60.0, abs=1e-3)
+    assert 0.98 < result["ssim"] <= 1.0
+    bright = scores(PictureErrors(), (truth + 9, torch.ones_like(truth)))
+    assert bright["render_psnr"] == pytest.approx(100.0)  # colours are cut to what can be shown
+
+
+def test_samples_that_are_all_the_same_have_no_diversity():
+    torch.manual_seed(0)
+    truth = torch.rand(64, 3, 8, 8)
+
+    assert scores(SampleDiversity(), (truth[:1].expand(8, -1, -1, -1), truth)) == {"diversity": pytest.approx(0.0)}
+    assert scores(SampleDiversity(), (truth, truth))["diversity"] == pytest.approx(1.0)
+    half = 0.5 + (truth - 0.5) / 2
+    assert scores(SampleDiversity(), (half[:32], truth[:32]), (half[32:], truth[32:]))["diversity"] == pytest.approx(0.5)
+    assert scores(SampleDiversity(), (truth, truth[:1])) == {}
+
+
+@pytest.mark.parametrize("metric", [GaussianErrors(GROUPS), CodeUse(), PictureErrors(), SampleDiversity()])
+def test_nothing_to_measure_by_is_an_error(metric):
+    with pytest.raises(NotComputableError):
+        metric.compute()
