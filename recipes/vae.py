@@ -124,13 +124,14 @@ class Recipe:
         data: Any = self._training_data()
         count = min(len(data), 1024)
         sets = torch.stack([data[number * len(data) // count]["gaussians"] for number in range(count)])
-        with torch.random.fork_rng(devices=[]):
+        device = next(model.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
             augment = self.augmentation()
             repeated = [augment({"gaussians": sets})["gaussians"] for _ in range(-(-4096 // count))]
-        sets = torch.cat(repeated).to(next(model.parameters()).device)
-        model.fit_statistics(sets)  # type: ignore[operator]
-        model.start_linear(sets)  # type: ignore[operator]
+            given = torch.cat(repeated).to(device)
+            model.fit_statistics(given)  # type: ignore[operator]
+            model.start_linear(given)  # type: ignore[operator]
 
     # -------------------------------------------------------------------------------------------- augmentation
     def augmentation(self) -> nn.Module:
@@ -170,8 +171,8 @@ class Recipe:
 
     def _outputs(self, found: Reconstruction, samples: torch.Tensor, walk: torch.Tensor) -> Outputs:
         size = self.settings.image_size
-        drawn = [self._draw(gaussians, size) for gaussians in (found.gaussians, found.target, samples)]
-        return Outputs(found, *drawn, walk)
+        picture, true_picture = self._draw(found.gaussians, size), self._draw(found.target, size)
+        return Outputs(found, picture, true_picture, self._draw(samples, size), walk)
 
     # ------------------------------------------------------------------------------------------------- metrics
     def metrics(self) -> dict[str, Metric]:

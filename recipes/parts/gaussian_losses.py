@@ -28,7 +28,7 @@ def group_errors(
 
 
 def unit_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """The KL divergence of each unit of the code [B,Z] from a normal distribution, in nats: [Z], mean over the batch."""
+    """The KL divergence of each unit of the code [B,Z] from the standard normal, in nats: [Z], mean over the batch."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(0)
 
 
@@ -36,7 +36,7 @@ def code_divergence(mean: torch.Tensor, log_variance: torch.Tensor, *, free_bits
     """The KL divergence of a unit of the code, in nats: the mean over all units.
 
     Args:
-        free_bits: nats that each unit may tell without being charged (Kingma et al., Inverse autoregressive flow, 2016).
+        free_bits: nats that each unit may tell for nothing (Kingma et al., Inverse autoregressive flow, 2016).
 
     >>> code_divergence(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)).item()
     0.25

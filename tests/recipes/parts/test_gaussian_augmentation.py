@@ -47,7 +47,9 @@ def test_colours_are_exchanged_and_moved_alike_in_a_set():
     assert not torch.equal(found, GAUSSIANS)
 
     moved = GaussianAugmentation(turn=False, exchange_colours=False, jitter=0.2)({"gaussians": GAUSSIANS})["gaussians"]
-    slope = (moved[..., 5:].amax(1) - moved[..., 5:].amin(1)) / (GAUSSIANS[..., 5:].amax(1) - GAUSSIANS[..., 5:].amin(1))
+    slope = (moved[..., 5:].amax(1) - moved[..., 5:].amin(1)) / (
+        GAUSSIANS[..., 5:].amax(1) - GAUSSIANS[..., 5:].amin(1)
+    )
     assert torch.allclose(slope, slope[:, :1].expand(-1, 3), atol=1e-3)  # one contrast for the three
     assert ((slope > 0.79) & (slope < 1.21)).all()
 

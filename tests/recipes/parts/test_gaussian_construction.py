@@ -45,7 +45,9 @@ def test_on_an_edge_they_lie_along_it():
         image = torch.sigmoid(2 * distance).expand(1, 3, 64, 64)
         gaussians = construct_gaussians(image)[0]
         columns = CanonicalForm().encode(gaussians)
-        near = torch.sigmoid(2 * ((gaussians[:, 1] - 0.5) * math.cos(angle) - (gaussians[:, 0] - 0.5) * math.sin(angle)))
+        near = torch.sigmoid(
+            2 * ((gaussians[:, 1] - 0.5) * math.cos(angle) - (gaussians[:, 0] - 0.5) * math.sin(angle))
+        )
         on_edge = columns[(near - 0.5).abs() < 0.005]
         assert len(on_edge) > 10
         assert on_edge[:, 4].mean().item() == pytest.approx(math.cos(2 * angle), abs=0.15)
@@ -57,7 +59,9 @@ def test_they_come_in_the_order_of_the_balanced_tree():
     gaussians = construct_gaussians(pictures(4), 64)
     place = balanced_order(gaussians[..., :2])
 
-    assert (place == torch.arange(64)).float().mean() > 0.6  # of equal edges, where the tree's halves are of equal count
+    assert (
+        place == torch.arange(64)
+    ).float().mean() > 0.6  # of equal edges, where the tree's halves are of equal count
 
 
 def test_a_plain_picture_gives_an_even_grid_of_its_colour():

@@ -101,7 +101,9 @@ def test_samples_that_are_all_the_same_have_no_diversity():
     assert scores(SampleDiversity(), (truth[:1].expand(8, -1, -1, -1), truth)) == {"diversity": pytest.approx(0.0)}
     assert scores(SampleDiversity(), (truth, truth))["diversity"] == pytest.approx(1.0)
     half = 0.5 + (truth - 0.5) / 2
-    assert scores(SampleDiversity(), (half[:32], truth[:32]), (half[32:], truth[32:]))["diversity"] == pytest.approx(0.5)
+    assert scores(SampleDiversity(), (half[:32], truth[:32]), (half[32:], truth[32:]))["diversity"] == pytest.approx(
+        0.5
+    )
     assert scores(SampleDiversity(), (truth, truth[:1])) == {}
 
 
