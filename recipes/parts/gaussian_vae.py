@@ -11,7 +11,7 @@ from recipes.parts.gaussian_form import FORMS, ColumnStatistics
 from recipes.parts.gaussian_order import put_in_order
 from recipes.parts.sequence_networks import ResidualDecoder, ResidualEncoder, conv1d_decoder, conv1d_encoder, grid_of
 
-START_LOG_VARIANCE = -4.0  # of a code that begins as principal components of variance 1
+START_LOG_VARIANCE = -6.0  # of a code that begins as principal components of variance 1
 
 
 class Reconstruction(NamedTuple):

@@ -30,7 +30,7 @@ PLAIN = {
 }
 CONFIGS = sorted([*(ROOT / "configs").glob("vae*.yaml"), *(ROOT / "configs").glob("*conv1d*.yaml")])
 TINY = [
-    "recipe.gaussians=64", "recipe.latent=16", "recipe.image_size=64", "recipe.render_size=16", "recipe.train_samples=32",
+    "recipe.gaussians=64", "recipe.latent=16", "recipe.render_size=16", "recipe.train_samples=32",
     "recipe.val_samples=8", "data.batch_size=8", "trainer.threads=1", "logging.every=2", "logging.tensorboard=false",
     "trainer.evaluate_every=1",
 ]  # fmt: skip
@@ -149,6 +149,16 @@ def test_terms_of_the_picture_are_computed_where_they_count():
     assert set(recipe.losses(model, batch, Progress(weights=off))) == numbers
     assert set(recipe.losses(model, batch, Progress())) == numbers | set(off)
     assert all(term.ndim == 0 and term.isfinite() for term in recipe.losses(model, batch, Progress()).values())
+
+
+def test_a_code_that_is_not_used_is_told():
+    heavy = ["recipe.model=conv1d", "loss={xy: 1, scale: 1, rotation: 1, colour: 1, kl: 100, render_l1: 0, "
+             "render_ssim: 0}"]  # fmt: skip
+    assert main([RECIPE, *TINY, *heavy, "trainer.epochs=8", "recipe.train_samples=96", "--output", "run"]) == 0
+    incidents = [json.loads(line) for line in Path("run/incidents.jsonl").read_text().splitlines()]
+
+    assert "posterior_collapse" in {incident["subject"] for incident in incidents}
+    assert values("run", "val/active_units")[-1] == 0.0
 
 
 def test_signals_have_the_names_that_collapse_is_told_by():
