@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,23 +110,23 @@ def fit_folder(
     if len(set(targets.values())) < len(targets):
         raise DataError(f"pictures in {images} differ in nothing but their endings; each needs a name of its own")
     left = [path for path in pictures if not _is_fit(targets[path], count)]
+    done = len(pictures) - len(left)
     problems: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("fitting", total=len(pictures), completed=len(pictures) - len(left))
-        for group in _groups(left, batch, size, problems, lambda: progress.advance(task)):
-            loaded = torch.stack(list(group.values())).to(device)
-            share = len(group) / max(steps, 1)
-            gaussians, psnr = fit(loaded, count, steps=steps, step_done=lambda: progress.advance(task, share))  # noqa: B023
+        task = progress.add_task("fitting", total=len(pictures), completed=done)
+        for group in _groups(left, batch, size, problems):
+            advance = partial(progress.advance, task, len(group) / max(steps, 1))
+            gaussians, psnr = fit(torch.stack(list(group.values())).to(device), count, steps=steps, step_done=advance)
             for path, numbers, ratio in zip(group, gaussians.cpu().numpy(), psnr.tolist()):
                 _save(targets[path], numbers, ratio)
-            progress.update(task, description=f"fitting, {psnr.mean():.1f} dB")
+            done += len(group)
+            progress.update(task, completed=done + len(problems), description=f"fitting, {psnr.mean():.1f} dB")
+        progress.update(task, completed=done + len(problems))
     return problems
 
 
-def _groups(
-    paths: list[Path], batch: int, size: int, problems: list[str], skipped: Callable[[], None]
-) -> Iterator[dict[Path, torch.Tensor]]:
+def _groups(paths: list[Path], batch: int, size: int, problems: list[str]) -> Iterator[dict[Path, torch.Tensor]]:
     """The pictures, ``batch`` at a time; those that cannot be read are noted in ``problems``."""
     group: dict[Path, torch.Tensor] = {}
     for path in paths:
@@ -133,7 +134,6 @@ def _groups(
             group[path] = read_square(path, size)
         except DataError as error:
             problems.append(str(error))
-            skipped()
         if len(group) == batch:
             yield group
             group = {}
