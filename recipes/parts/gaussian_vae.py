@@ -111,8 +111,9 @@ class GaussianVAE(nn.Module):
             return
         _, columns, truth = self._prepare(gaussians)
         weights = self.form.weights(columns)
-        shows = torch.cat([truth.new_full((part.stop - part.start,), SHOWS[name] ** 0.5) for name, part in
-                           self.form.groups.items()]).expand_as(truth[0])  # fmt: skip
+        shows = torch.ones_like(truth[0])
+        for name, group in self.form.groups.items():
+            shows[:, group] = SHOWS[name] ** 0.5
         rows = (truth * weights.sqrt() * shows).flatten(1)
         usual = rows.mean(0)
         units = min(self.latent, len(rows) - 1, rows.shape[1])
