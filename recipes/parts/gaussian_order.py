@@ -48,7 +48,9 @@ def balanced_order(points: torch.Tensor) -> torch.Tensor:
         parts = along.reshape(*batch, 2**level, -1)
         rank = parts.argsort(dim=-1, stable=True)
         order = order.reshape(*batch, 2**level, -1).gather(-1, rank).reshape(*batch, -1)
-    return order[order < count].reshape(*batch, count)
+    if filling:
+        order = order.gather(-1, (order >= count).byte().argsort(dim=-1, stable=True)[..., :count])
+    return order
 
 
 ORDERS = {"morton": morton_order, "balanced": balanced_order}

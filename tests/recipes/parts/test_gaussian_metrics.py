@@ -2,8 +2,10 @@
 
 import math
 
+import ignite.distributed as idist
 import pytest
 import torch
+import torch.multiprocessing as multiprocessing
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 
@@ -71,6 +73,35 @@ def test_batches_do_not_matter():
 
     for make in (lambda: GaussianErrors(GROUPS), CodeUse):
         assert scores(make(), *parts) == pytest.approx(scores(make(), whole))
+
+
+def all_scores(*outputs):
+    pictures = [(output.columns.reshape(-1, 3, 8, 8), output.truth.reshape(-1, 3, 8, 8)) for output in outputs]
+    numbers = scores(GaussianErrors(GROUPS), *outputs) | scores(CodeUse(), *outputs)
+    return numbers | scores(PictureErrors(), *pictures) | scores(SampleDiversity(), *pictures)
+
+
+def draw(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    guess, truth = (torch.rand(count, 64, 9, generator=generator) for _ in range(2))
+    mean = torch.randn(count, 5, generator=generator)
+    return found(guess, truth, mean=mean, log_variance=-mean)
+
+
+def measure_on_rank(rank, folder):
+    # The ranks have different sets, and the second has two batches.
+    idist.initialize("gloo", init_method=f"file://{folder}/meeting", world_size=2, rank=rank)
+    outputs = [draw(2, 0)] if rank == 0 else [draw(1, 1), draw(3, 2)]
+    torch.save(all_scores(*outputs), f"{folder}/{rank}.pt")
+    idist.finalize()
+
+
+def test_two_processes_report_what_one_would(tmp_path):
+    multiprocessing.start_processes(measure_on_rank, (str(tmp_path),), nprocs=2, start_method="fork")
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+
+    assert first == second == pytest.approx(all_scores(draw(2, 0), draw(1, 1), draw(3, 2)))
+    assert len(first) == 5 + 2 + 2 + 1
 
 
 def test_units_that_say_the_same_for_all_are_not_active():
