@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+NARROWEST = 10.0  # 1/px: drawn no narrower than a tenth of a pixel, where the rounding of the exponent begins to show
 EVALUATIONS = 2**24  # of Gaussians at pixels at a time, 64 MiB
 
 
@@ -46,7 +47,7 @@ def _pixels(size: int, side: int, device: torch.device) -> torch.Tensor:
 def _quadratic(gaussians: torch.Tensor, side: int) -> torch.Tensor:
     """The coefficients [B,6,N] that make -d^2 / 2 of those features: one product of matrices for all pixels."""
     x, y = ((gaussians[..., :2] - 0.5) * side).unbind(-1)
-    first, second = gaussians[..., 2:4].square().unbind(-1)
+    first, second = gaussians[..., 2:4].abs().clamp_max(NARROWEST).square().unbind(-1)
     cos, sin = gaussians[..., 4].cos(), gaussians[..., 4].sin()
     xx = cos.square() * first + sin.square() * second
     xy = cos * sin * (first - second)

@@ -101,6 +101,15 @@ def test_only_the_strongest_get_a_gradient():
     assert (gaussians.grad[0].abs().sum(1) > 0).sum() == 3
 
 
+def test_the_narrowest_are_drawn_as_a_tenth_of_a_pixel():
+    # At the corner, where rounding is worst: within a pixel's centre it has its colour, half a pixel away it has none.
+    spot = [63.5 / 64, 63.5 / 64, 1e6, 1e6, 0.3, 1, 1, 1]
+    picture = render(torch.tensor([[spot]]))[0, 0]
+
+    assert picture[63, 63].item() == pytest.approx(1.0, abs=0.01)
+    assert picture.sum().item() == pytest.approx(1.0, abs=0.01)
+
+
 def test_far_from_everything_is_black():
     gaussians = torch.tensor([[[0.0, 0.0, 5.0, 5.0, 0.0, 1.0, 1.0, 1.0]]])
 
