@@ -4,9 +4,11 @@ What this recipe does otherwise than a plain variational autoencoder of the eigh
 
 - The numbers have one form only: the longer axis first, the angle as the cosine and sine of its double. An angle as it
   is stored jumps by half a turn, and by a quarter where the axes are exchanged; its best guess is then the mean.
-- Each group of numbers (place, scales, angle, colour) counts alike: its error is a sum over columns, divided by their
-  number, of columns that are normalised by the training data alone.
-- What was where is kept: no average over the whole sequence before the code.
+- Each group of numbers (place, scales, angle, colour) is a term of its own: the sum over its columns, divided by their
+  number, of columns that are normalised by the training data alone. So a weight says what a group counts, whatever its
+  size.
+- What was where is kept: no average over the whole sequence before the code, and an order in which a place in the
+  sequence is about the same place in all pictures.
 - The picture counts as well as the numbers: both sets are drawn and compared.
 - The metrics say what a predictor of the mean has, which is exactly 1 in each group.
 """
