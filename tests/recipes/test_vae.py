@@ -77,7 +77,8 @@ def test_the_plain_configs_differ_by_code_and_divergence(name):
 
 @pytest.mark.parametrize("model", ["conv1d", "resnet", "grid"])
 def test_every_network_passes_the_check(model, capsys):
-    assert main([RECIPE, *TINY, f"recipe.model={model}", "--check"]) == 0
+    groups = [] if model == "grid" else ["optimizer.groups=[]"]
+    assert main([RECIPE, *TINY, f"recipe.model={model}", *groups, "--check"]) == 0
     out = capsys.readouterr().out
     assert "every trained parameter received a gradient" in out
     assert "64x8 float32" in out
@@ -88,10 +89,10 @@ def test_a_short_training_learns_and_draws(capsys):
     words = ["recipe.train_samples=256", "trainer.epochs=3", "optimizer.lr=1e-3", "recipe.latent=32"]
     assert main([RECIPE, *TINY, *words]) == 0
     run = "runs/vae/vae-001"
-    for group in ("xy", "scale", "rotation", "colour"):
+    # A code of 32 for 64 Gaussians has room for what shows most; the angle is last.
+    for group, limit in {"xy": 0.05, "scale": 0.8, "rotation": 0.99, "colour": 0.4}.items():
         assert values(run, f"baseline/{group}") == [pytest.approx(1.0, abs=1e-6)]
-        assert values(run, f"val/{group}")[-1] < 0.9
-    assert values(run, "val/colour")[-1] < 0.5
+        assert values(run, f"val/{group}")[-1] < limit
     assert values(run, "val/render_psnr")[-1] > values(run, "baseline/render_psnr")[0] + 5
     assert values(run, "val/std_ratio")[-1] > 0.6 > values(run, "baseline/std_ratio")[0] == 0.0
     assert 0.25 <= values(run, "val/active_units")[-1] <= 1.0
@@ -152,8 +153,10 @@ def test_terms_of_the_picture_are_computed_where_they_count():
 
 
 def test_a_code_that_is_not_used_is_told():
-    heavy = ["recipe.model=conv1d", "loss={xy: 1, scale: 1, rotation: 1, colour: 1, kl: 100, render_l1: 0, "
-             "render_ssim: 0}"]  # fmt: skip
+    heavy = [
+        "recipe.model=conv1d", "optimizer.groups=[]",
+        "loss={xy: 1, scale: 1, rotation: 1, colour: 1, kl: 100, render_l1: 0, render_ssim: 0}",
+    ]  # fmt: skip
     assert main([RECIPE, *TINY, *heavy, "trainer.epochs=8", "recipe.train_samples=96", "--output", "run"]) == 0
     incidents = [json.loads(line) for line in Path("run/incidents.jsonl").read_text().splitlines()]
 
