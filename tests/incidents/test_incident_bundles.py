@@ -118,7 +118,7 @@ def test_there_are_no_more_than_asked_for(train, most):
 
 
 def test_a_resumed_run_goes_on_counting(train, recipe):
-    train("recipe.odd=77", "stability.bundles=2", "trainer.epochs=1")
+    train("recipe.odd=77", "stability.bundles=2", "trainer.epochs=1", "stability.on={non_finite: tell}")
     assert len(bundles()) == 1
     for epochs, count in ((2, 2), (4, 2)):
         assert main([str(recipe), "--resume", "run", f"trainer.epochs={epochs}"]) == 0
