@@ -161,7 +161,7 @@ def _fill(cartoon: Cartoon, owner: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def _motion(generator: np.random.Generator, things: int, max_speed: float) -> tuple[np.ndarray, np.ndarray]:
-    """Velocities [1+things,2] and linear maps [1+things,2,2] of the background and the things; a quarter stand still."""
+    """Velocities [1+things,2] and linear maps [1+things,2,2] of background and things; a quarter stand still."""
     speed = max_speed * 0.1 * 10 ** generator.random(1 + things)
     speed[0] *= 0.5
     speed *= generator.random(1 + things) >= 0.25

@@ -90,7 +90,7 @@ def flow_of(cartoon: Cartoon, seen: Look, time: int) -> np.ndarray:
 
 
 def _is_seen(cartoon: Cartoon, seen: Look, x: np.ndarray, y: np.ndarray, time: int) -> np.ndarray:
-    """Whether the points ``x``, ``y`` [H,W] lie within frame ``time`` with nothing before the layer that is ``seen``."""
+    """Whether the points ``x``, ``y`` [H,W] lie in frame ``time`` with nothing before the layer that is ``seen``."""
     depths = cartoon.depths(cartoon.coordinates(x, y, time))
     before = (depths >= 0) & (np.arange(len(depths))[:, None, None] > seen.owner)
     inside = (x >= 0) & (x <= x.shape[1] - 1) & (y >= 0) & (y <= x.shape[0] - 1)
