@@ -23,8 +23,8 @@ def flow_smoothness(
 
     The mean over both directions and both components of w |D flow|. w falls at edges of ``image``, as
     exp(-edge_weight |D image|) with the mean over its colours (Monodepth, 2017; ARFlow, 2020: 10), and is ``across``
-    between pixels of two ``segments``. Either may be left out. Unlike ARFlow's, the flow is in px and not divided by the
-    short side of the picture, so weights of this term cannot be compared with that paper's.
+    between pixels of two ``segments``. Either may be left out. Unlike ARFlow's, the flow is in px and not divided by
+    the short side of the picture, so weights of this term cannot be compared with that paper's.
 
     Args:
         flow: [B,2,H,W] px, at least order + 1 px a side.
