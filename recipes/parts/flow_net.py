@@ -24,7 +24,7 @@ class FlowNet(nn.Module):
         reach: entries; a level corrects by at most about so many, which at the coarsest is 32 px each.
     """
 
-    stride = 32
+    stride = smallest = 32
 
     def __init__(self, *, width: int = 32, reach: int = 3) -> None:
         super().__init__()
