@@ -5,8 +5,9 @@ What this recipe does otherwise than common code for it, and why:
 - Flow that has collapsed to nought is told: no flow's error stands beside every error, and the mean flow and what the
   flow explains of the pictures are watched. An error of 9 px says nothing where no flow at all has 9 px.
 - The census loss does take over from SSIM, by a schedule of the config.
-- Occlusion is looked for only once there is a flow to judge it by: two random flows never agree, and a loss that counts
-  no pixel teaches nothing.
+- Occlusion is looked for only once there is a flow to judge it by, and only where most of a frame is seen in the next:
+  two random flows never agree, and a loss that counts no pixel is nought and teaches nothing. Left alone, a training
+  goes there and stays.
 - The weight of smoothness is for a flow in px; papers that divide the flow by the size of the picture have others.
 """
 
@@ -24,10 +25,11 @@ from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
 from recipes.parts.flow_augmentation import FlowAugmentation
+from recipes.parts.flow_datasets import flow_dataset
 from recipes.parts.flow_losses import flow_consistency, flow_distance, flow_smoothness
 from recipes.parts.flow_metrics import FlowErrors, ZeroFlow, photometric_differences
 from recipes.parts.flow_net import FlowNet
-from recipes.parts.flow_occlusion import leads_inside, seen_in_both
+from recipes.parts.flow_occlusion import leads_inside, most_or_all, seen_in_both
 from recipes.parts.flow_pictures import flow_strip
 from recipes.parts.photometric_losses import census, photometric
 from recipes.parts.pretrained import load_matching, read_state_dict
@@ -59,7 +61,8 @@ class Recipe:
         width: int = Field(96, ge=32, description="width of procedural frames and of training crops, px")
         frames: int = Field(2, ge=2, description="frames of a clip")
         max_speed: float = Field(10.0, gt=0, description="fastest procedural motion before the background, px a frame")
-        train_samples: int = Field(1024, ge=1, description="clips of an epoch: procedural, or drawn from a small set")
+        train_samples: int = Field(1024, ge=1, description="procedural clips of an epoch")
+        repeat: bool = Field(False, description="go through a small set until an epoch has train_samples clips")
         val_samples: int = Field(32, ge=1, description="procedural clips that are evaluated")
         alpha_ssim: float = Field(0.85, ge=0, le=1, description="share of SSIM in the photometric term; the rest is L1")
         census_radius: int = Field(2, ge=1, description="px around a pixel that the census term compares")
@@ -91,7 +94,7 @@ class Recipe:
         )
 
     def _dataset(self, name: str, root: str | None, split: str) -> Dataset[Any]:
-        s, training = self.settings, split == "train"
+        s, data, training = self.settings, self.data, split == "train"
         if name == "procedural":
             return ProceduralCartoons(
                 s.train_samples if training else s.val_samples,
@@ -101,7 +104,17 @@ class Recipe:
                 seed=1 if training else 2,
                 fixed=not training,
             )
-        raise ValueError(f"no flow data set {name!r}")
+        if root is None:
+            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
+        return flow_dataset(
+            name,
+            root,
+            training=training,
+            shared=data.train.root is not None and data.train == data.val,
+            frames=s.frames if training else 2,
+            crop=(s.height, s.width) if training else None,
+            count=s.train_samples if training and s.repeat else None,
+        )
 
     # --------------------------------------------------------------------------------------------------- model
     def model(self) -> nn.Module:
@@ -164,7 +177,9 @@ class Recipe:
         segments = torch.cat(_pairs(batch["segments"]))
         flow, back = torch.cat([forward, backward]), torch.cat([backward, forward])
         here, there = torch.cat([first, second]), torch.cat([second, first])
-        seen = seen_in_both(flow, back) if progress.epoch >= s.occlusion_from else leads_inside(flow.detach())
+        seen = leads_inside(flow.detach())
+        if progress.epoch >= s.occlusion_from:
+            seen = most_or_all(seen_in_both(flow, back), seen)
         terms = {}
         if wanted & {"photometric", "census"}:
             warped = warp(there, flow, border=True)
@@ -185,7 +200,7 @@ class Recipe:
     def _second_pass(
         self, model: nn.Module, first: torch.Tensor, second: torch.Tensor, flows: tuple[torch.Tensor, ...]
     ) -> torch.Tensor:
-        """A harder view of the same pairs, against the averaged weights' flow, or the model's own where none are kept."""
+        """A harder view of the pairs, against the averaged weights' flow, or the model's own where there are none."""
         if self.teacher is not None:
             with torch.no_grad():
                 flows = self.teacher(torch.cat([first, second]), torch.cat([second, first]))[-1].chunk(2)
@@ -229,7 +244,7 @@ class Recipe:
 
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:
-        """First and second frame, flow, difference after warping, occlusion, truth, error; of each clip's first pair."""
+        """Both frames, flow, difference after warping, occlusion, truth and error of each clip's first pair."""
         forward, backward = outputs["forward"][:, 0], outputs["backward"][:, 0]
         seen = seen_in_both(forward, backward)
         frames, truth, valid = batch["frames"], batch["flow"][:, 0], batch["valid"][:, 0]

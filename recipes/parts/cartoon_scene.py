@@ -141,8 +141,9 @@ def look(cartoon: Cartoon, x: np.ndarray, y: np.ndarray, time: int) -> Look:
     for layer in range(1, len(depths)):
         depth = depths[layer]
         cover = np.clip(np.minimum(depth, cartoon.line[layer] - depth) + 0.5, 0, 1) * (owner <= layer)
-        drawn = np.nonzero(cover)
-        colour[:, *drawn] += cover[drawn] * (cartoon.ink[layer][:, None] - colour[:, *drawn])
+        rows, columns = np.nonzero(cover)
+        ink = cartoon.ink[layer][:, None]
+        colour[:, rows, columns] += cover[rows, columns] * (ink - colour[:, rows, columns])
     own_depth = np.take_along_axis(depths, owner[None], axis=0)[0]
     return Look(np.clip(colour, 0, 1), owner, own_depth < cartoon.line[owner], own)
 
@@ -151,9 +152,9 @@ def _fill(cartoon: Cartoon, owner: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Colours [3,H,W] without outlines, each point's by its ``owner`` [H,W] at its ``own`` coordinates [2,H,W]."""
     (uu, uv), (vu, vv) = cartoon.texels.astype(np.float32)[owner].transpose(2, 3, 0, 1)
     offset = cartoon.offset.astype(np.float32)[owner].transpose(2, 0, 1)
-    corners = (corner.astype(np.float32) for corner in tile_corner(cartoon.tile[owner]))
+    left, top = tile_corner(cartoon.tile[owner])
     u, v = uu * own[0] + uv * own[1] + offset[0], vu * own[0] + vv * own[1] + offset[1]
-    texture = sample_textures(*corners, u, v) - 0.5
+    texture = sample_textures(left.astype(np.float32), top.astype(np.float32), u, v) - 0.5
     paint, contrast, shade = (
         part.astype(np.float32)[owner].transpose(2, 0, 1) for part in (cartoon.paint, cartoon.contrast, cartoon.shade)
     )

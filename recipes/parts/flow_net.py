@@ -8,11 +8,9 @@ from torch.nn import functional as F
 
 from recipes.parts.warping import warp
 
-LEVELS = 4  # 1/4, 1/8, 1/16 and 1/32 of the size
-
 
 class FlowNet(nn.Module):
-    """Flow from a frame to another; 0.36 M parameters.
+    """Flow from a frame to another; 0.34 M parameters.
 
     At each level, coarse to fine, the second frame's features are sampled where the flow so far leads, compared with
     the first's in a square of ``reach`` entries around, and a decoder corrects the flow (PWC-Net, 2018). The decoder is
@@ -21,10 +19,10 @@ class FlowNet(nn.Module):
 
     Args:
         width: channels of what is compared at each level.
-        reach: entries; a level corrects by at most about so many, which at the coarsest is 32 px each.
+        reach: entries; a level finds motions of up to so many, which are 16, 8 and 4 px each.
     """
 
-    stride = smallest = 32
+    stride, smallest = 16, 32
 
     def __init__(self, *, width: int = 32, reach: int = 3) -> None:
         super().__init__()
@@ -34,13 +32,14 @@ class FlowNet(nn.Module):
             raise ValueError(f"reach is {reach}; it must be at least 1")
         self.reach = reach
         self.encoder = Pyramid(width)
-        self.decoder = Decoder((2 * reach + 1) ** 2 + width + 2, 2 * width)
+        self.decoder = Decoder((2 * reach + 1) ** 2 + width + 4, 2 * width)
+        self.sharpness = nn.Parameter(torch.tensor(10.0))
         self.upsampling = nn.Sequential(_conv(3 * width, 64), nn.Conv2d(64, 9 * 16, 1))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
         """A list of one flow, float32 [B,2,H,W] in px, from ``first`` to ``second`` [B,3,H,W] in 0..1.
 
-        H and W are multiples of 32.
+        H and W are multiples of 16.
         """
         check_frames(first, second, self.stride)
         # This layout makes convolutions faster on a CPU, and they keep it.
@@ -53,18 +52,19 @@ class FlowNet(nn.Module):
             if number:
                 flow = 2 * F.interpolate(flow, scale_factor=2.0, mode="bilinear")
                 there = warp(there.float(), flow).to(there.dtype)
-            costs = F.leaky_relu(local_correlation(here, there, reach=self.reach), 0.1)
-            change, hidden = self.decoder(torch.cat([costs, here, flow.to(here.dtype)], dim=1))
-            flow = flow + change.float()
+            costs = local_correlation(here, there, reach=self.reach)
+            best = best_match(costs * self.sharpness, reach=self.reach)
+            change, hidden = self.decoder(torch.cat([costs, here, flow.to(here.dtype), best.to(here.dtype)], dim=1))
+            flow = flow + best + change.float()
         return [upsample_flow(4 * flow, self.upsampling(torch.cat([hidden, levels[0][0]], dim=1)))]
 
 
 class Pyramid(nn.Module):
-    """Features [N,width,H/s,W/s] for s = 4, 8, 16, 32 of images [N,3,H,W]."""
+    """Features [N,width,H/s,W/s] for s = 4, 8, 16 of images [N,3,H,W]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        inner = (width, 3 * width // 2, 3 * width // 2, 3 * width // 2)
+        inner = (width, 3 * width // 2, 2 * width)
         self.stem = _conv(3, width // 2, stride=2, kernel=5)
         sizes = (width // 2, *inner)
         self.stages = nn.ModuleList(
@@ -76,7 +76,8 @@ class Pyramid(nn.Module):
         features, levels = self.stem(images), []
         for stage, projection in zip(self.stages, self.projections):
             features = stage(features)
-            levels.append(projection(features))
+            level = projection(features)
+            levels.append(level - level.mean(dim=(2, 3), keepdim=True))  # what all pixels share tells no match
         return levels
 
 
@@ -88,6 +89,8 @@ class Decoder(nn.Module):
         self.enter = _conv(inputs, width)
         self.body = nn.ModuleList(_conv(width, width, dilation=dilation) for dilation in (1, 2, 1))
         self.leave = nn.Conv2d(width, 2, 3, padding=1)
+        nn.init.normal_(self.leave.weight, std=1e-3)  # at the start the best match alone moves the flow
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = self.enter(features)
@@ -113,6 +116,21 @@ def local_correlation(first: torch.Tensor, second: torch.Tensor, *, reach: int) 
     return torch.stack(costs, dim=1)
 
 
+def best_match(costs: torch.Tensor, *, reach: int) -> torch.Tensor:
+    """The mean of the displacements of `local_correlation`, weighted by the softmax of ``costs``: [B,2,H,W], (x, y).
+
+    >>> costs = torch.zeros(1, 9, 1, 1)
+    >>> costs[0, 5] = 50.0                       # the middle row's last: one to the right
+    >>> best_match(costs, reach=1).flatten().tolist()
+    [1.0, 0.0]
+    """
+    offsets = torch.arange(-reach, reach + 1, device=costs.device, dtype=torch.float32)
+    shares = costs.float().softmax(dim=1).unflatten(1, (len(offsets), len(offsets)))
+    x = (shares.sum(dim=1) * offsets.view(-1, 1, 1)).sum(dim=1)
+    y = (shares.sum(dim=2) * offsets.view(-1, 1, 1)).sum(dim=1)
+    return torch.stack([x, y], dim=1)
+
+
 def upsample_flow(flow: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """``flow`` [B,2,H,W] to [B,2,4H,4W]: each pixel a convex combination of 3 x 3 neighbours (RAFT, 2020).
 
@@ -120,7 +138,7 @@ def upsample_flow(flow: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         flow: in px of the full size.
         weights: [B,9*16,H,W] before the softmax over the nine.
 
-    >>> upsample_flow(torch.full((1, 2, 2, 3), 5.0), torch.randn(1, 144, 2, 3)).unique().round().tolist()
+    >>> upsample_flow(torch.full((1, 2, 2, 3), 5.0), torch.randn(1, 144, 2, 3)).round().unique().tolist()
     [5.0]
     """
     batch, _, height, width = flow.shape

@@ -41,3 +41,17 @@ def seen_in_both(
     apart = (forward + back).square().sum(dim=1, keepdim=True)
     length = forward.square().sum(dim=1, keepdim=True) + back.square().sum(dim=1, keepdim=True)
     return leads_inside(forward) & (apart < relative * length + slack)
+
+
+def most_or_all(seen: torch.Tensor, inside: torch.Tensor, *, least: float = 0.5) -> torch.Tensor:
+    """``seen`` where it is at least the share ``least`` of a sample, and ``inside`` where it is not; bool [B,1,H,W].
+
+    Two flows that agree nearly nowhere say that they are wrong, not that all is occluded. A loss over what they agree
+    on would be nought, with no gradient, and stay there.
+
+    >>> few, all_of_it = torch.tensor([[True, False, False]]), torch.ones(1, 3, dtype=torch.bool)
+    >>> most_or_all(few.view(1, 1, 1, 3), all_of_it.view(1, 1, 1, 3)).all().item()
+    True
+    """
+    share = seen.float().mean(dim=(1, 2, 3), keepdim=True)
+    return torch.where(share >= least, seen, inside)

@@ -54,12 +54,19 @@ def flow_strip(
         "first frame": first,
         "second frame": second,
         f"flow, to {maximum:.1f} px": colour_flow(flow, maximum=maximum),
-        "difference after warping": (warped - first).abs().mean(dim=0, keepdim=True).mul(3).clamp(0, 1).expand(3, -1, -1),
+        "difference after warping": (warped - first)
+        .abs()
+        .mean(dim=0, keepdim=True)
+        .mul(3)
+        .clamp(0, 1)
+        .expand(3, -1, -1),
         "occluded (black)": seen.float().expand(3, -1, -1),
     }
     if valid.any():
         error = (flow - truth).norm(dim=0, keepdim=True)
         mean = error[valid].mean().item()
         pictures["truth (grey: unknown)"] = colour_flow(truth, maximum=maximum, known=valid)
-        pictures[f"error, mean {mean:.2f} px, red 12+"] = error_map(error[None], torch.zeros_like(error[None]), valid[None])[0]
+        pictures[f"error, mean {mean:.2f} px, red 12+"] = error_map(
+            error[None], torch.zeros_like(error[None]), valid[None]
+        )[0]
     return strip({name: picture.to(first.device) for name, picture in pictures.items()})

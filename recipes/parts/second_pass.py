@@ -48,9 +48,7 @@ class HarderView(nn.Module):
         self.erasing = RandomErasing(scale=(0.02, 0.1), value=0.5, p=erase) if erase else None
 
     @torch.no_grad()
-    def forward(
-        self, first: torch.Tensor, second: torch.Tensor, flow: torch.Tensor, mask: torch.Tensor
-    ) -> HarderPair:
+    def forward(self, first: torch.Tensor, second: torch.Tensor, flow: torch.Tensor, mask: torch.Tensor) -> HarderPair:
         """The harder view of ``first``, ``second`` [B,3,H,W] with the teacher's ``flow`` and where it is sure."""
         size = first.shape[-2:]
         draws = torch.rand(3).tolist()

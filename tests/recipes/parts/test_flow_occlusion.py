@@ -2,7 +2,7 @@
 
 import torch
 
-from recipes.parts.flow_occlusion import leads_inside, seen_in_both
+from recipes.parts.flow_occlusion import leads_inside, most_or_all, seen_in_both
 from recipes.parts.procedural_cartoons import ProceduralCartoons
 
 
@@ -51,3 +51,14 @@ def test_the_true_flows_of_a_cartoon_find_what_its_layers_hide():
     found, true = torch.cat(found), torch.cat(true)
     assert found[true].float().mean() > 0.6  # what is hidden behind something that moves alike cannot be found
     assert (found == true).float().mean() > 0.85
+
+
+def test_each_sample_that_agrees_with_itself_nearly_nowhere_is_judged_everywhere():
+    seen = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    seen[0, ..., :2], seen[1, ..., :1] = True, True  # a half, a quarter
+    inside = torch.ones_like(seen)
+    inside[..., 3] = False
+
+    judged = most_or_all(seen, inside)
+
+    assert torch.equal(judged[0], seen[0]) and torch.equal(judged[1], inside[1])
