@@ -177,9 +177,9 @@ class Recipe:
         segments = torch.cat(_pairs(batch["segments"]))
         flow, back = torch.cat([forward, backward]), torch.cat([backward, forward])
         here, there = torch.cat([first, second]), torch.cat([second, first])
-        seen = leads_inside(flow.detach())
+        agreed, seen = seen_in_both(flow, back), leads_inside(flow.detach())
         if progress.epoch >= s.occlusion_from:
-            seen = most_or_all(seen_in_both(flow, back), seen)
+            seen = most_or_all(agreed, seen)
         terms = {}
         if wanted & {"photometric", "census"}:
             warped = warp(there, flow, border=True)
@@ -192,7 +192,8 @@ class Recipe:
         if "boundary" in wanted:
             terms["boundary"] = flow_smoothness(flow, order=2, segments=segments)
         if "consistency" in wanted:
-            terms["consistency"] = flow_consistency(flow, back, seen)
+            # only where they nearly agree: two flows that do not are brought together soonest by no flow at all
+            terms["consistency"] = flow_consistency(flow, back, agreed)
         if "segment" in wanted:
             terms["segment"] = segment_consistency(flow, segments, seen, min_pixels=s.min_segment)
         return terms

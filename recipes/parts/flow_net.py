@@ -33,7 +33,7 @@ class FlowNet(nn.Module):
         self.reach = reach
         self.encoder = Pyramid(width)
         self.decoder = Decoder((2 * reach + 1) ** 2 + width + 4, 2 * width)
-        self.sharpness = nn.Parameter(torch.tensor(10.0))
+        self.sharpness = nn.Parameter(torch.tensor(5.0))
         self.upsampling = nn.Sequential(_conv(3 * width, 64), nn.Conv2d(64, 9 * 16, 1))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
