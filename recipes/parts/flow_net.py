@@ -33,7 +33,8 @@ class FlowNet(nn.Module):
         self.reach = reach
         self.encoder = Pyramid(width)
         self.decoder = Decoder((2 * reach + 1) ** 2 + width + 4, 2 * width)
-        self.sharpness = nn.Parameter(torch.tensor(5.0))
+        self.sharpness = nn.Parameter(torch.tensor(20.0))
+        self.caution = nn.Parameter(torch.tensor(0.5))
         self.upsampling = nn.Sequential(_conv(3 * width, 64), nn.Conv2d(64, 9 * 16, 1))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
@@ -53,7 +54,7 @@ class FlowNet(nn.Module):
                 flow = 2 * F.interpolate(flow, scale_factor=2.0, mode="bilinear")
                 there = warp(there.float(), flow).to(there.dtype)
             costs = local_correlation(here, there, reach=self.reach)
-            best = best_match(costs * self.sharpness, reach=self.reach)
+            best = best_match(costs, reach=self.reach, sharpness=self.sharpness, caution=self.caution)
             change, hidden = self.decoder(torch.cat([costs, here, flow.to(here.dtype), best.to(here.dtype)], dim=1))
             flow = flow + best + change.float()
         return [upsample_flow(4 * flow, self.upsampling(torch.cat([hidden, levels[0][0]], dim=1)))]
@@ -116,16 +117,22 @@ def local_correlation(first: torch.Tensor, second: torch.Tensor, *, reach: int) 
     return torch.stack(costs, dim=1)
 
 
-def best_match(costs: torch.Tensor, *, reach: int) -> torch.Tensor:
-    """The mean of the displacements of `local_correlation`, weighted by the softmax of ``costs``: [B,2,H,W], (x, y).
+def best_match(
+    costs: torch.Tensor, *, reach: int, sharpness: torch.Tensor | float, caution: torch.Tensor | float = 0.0
+) -> torch.Tensor:
+    """The mean displacement d of `local_correlation`, weighted by how well it matches: [B,2,H,W], (x, y).
+
+    The weights are softmax(sharpness costs - caution |d|^2): of equal matches the nearest, or where nothing matches
+    better than anything else, next to no displacement.
 
     >>> costs = torch.zeros(1, 9, 1, 1)
-    >>> costs[0, 5] = 50.0                       # the middle row's last: one to the right
-    >>> best_match(costs, reach=1).flatten().tolist()
+    >>> costs[0, 5] = 1.0                        # the middle row's last: one to the right
+    >>> best_match(costs, reach=1, sharpness=50.0).flatten().tolist()
     [1.0, 0.0]
     """
     offsets = torch.arange(-reach, reach + 1, device=costs.device, dtype=torch.float32)
-    shares = costs.float().softmax(dim=1).unflatten(1, (len(offsets), len(offsets)))
+    far = (offsets[:, None].square() + offsets.square()).view(-1, 1, 1)
+    shares = (sharpness * costs.float() - caution * far).softmax(dim=1).unflatten(1, (len(offsets), len(offsets)))
     x = (shares.sum(dim=1) * offsets.view(-1, 1, 1)).sum(dim=1)
     y = (shares.sum(dim=2) * offsets.view(-1, 1, 1)).sum(dim=1)
     return torch.stack([x, y], dim=1)

@@ -1,5 +1,7 @@
 """The small flow network: sizes, costs, upsampling, and that it can learn a motion."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from recipes.parts.whole_image_flow import padded_flow
 
 
 def test_its_size_is_what_its_page_says():
-    assert sum(parameter.numel() for parameter in FlowNet().parameters()) == 344_787
+    assert sum(parameter.numel() for parameter in FlowNet().parameters()) == 344_788
 
 
 @pytest.mark.parametrize("size", [(64, 96), (32, 32), (96, 64)])
@@ -60,9 +62,21 @@ def test_half_precision_costs_are_finite_for_large_and_for_empty_features():
 
 def test_the_best_match_is_where_the_costs_say_and_nowhere_if_they_say_nothing():
     costs = torch.zeros(1, 25, 1, 2)
-    costs[0, (-1 + 2) * 5 + (2 + 2), 0, 0] = 100.0  # one up, two to the right
+    costs[0, (-1 + 2) * 5 + (2 + 2), 0, 0] = 1.0  # one up, two to the right
 
-    assert best_match(costs, reach=2).permute(0, 2, 3, 1).flatten(0, 2).tolist() == [[2, -1], [0, 0]]
+    assert best_match(costs, reach=2, sharpness=100.0).permute(0, 2, 3, 1).flatten(0, 2).tolist() == [[2, -1], [0, 0]]
+
+
+def test_of_two_equal_matches_the_nearer_one_counts_more():
+    costs = torch.zeros(1, 25, 1, 1)
+    costs[0, 2 * 5 + 3], costs[0, 2 * 5 + 0] = 1.0, 1.0  # one to the right, two to the left
+
+    blind = best_match(costs, reach=2, sharpness=100.0).flatten()[0].item()
+    careful = best_match(costs, reach=2, sharpness=100.0, caution=1.0).flatten()[0].item()
+
+    assert blind == pytest.approx((1 - 2) / 2)
+    near = 1 / (1 + math.exp(-3))  # |d|^2 is 1 and 4
+    assert careful == pytest.approx(near * 1 - (1 - near) * 2, abs=1e-4)
 
 
 def test_upsampling_takes_the_one_neighbour_that_it_is_told_to():
