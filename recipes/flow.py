@@ -47,6 +47,7 @@ MODELS = {
     "raft_small": lambda s: RaftFlow("small", updates=s.updates),
     "raft_large": lambda s: RaftFlow("large", updates=s.updates),
 }
+KINDS: dict[str, type[FlowNet] | type[RaftFlow]] = {"small": FlowNet, "raft_small": RaftFlow, "raft_large": RaftFlow}
 Batch = Mapping[str, torch.Tensor]
 Outputs = dict[str, torch.Tensor]
 
@@ -120,6 +121,11 @@ class Recipe:
     def model(self) -> nn.Module:
         return MODELS[self.settings.model](self.settings)
 
+    def _flows(self, model: nn.Module, first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
+        """Flows [N,2,H,W] in px between frames [N,3,H,W] of any size, coarse to fine."""
+        kind = KINDS[self.settings.model]
+        return padded_flow(model, first, second, stride=kind.stride, smallest=kind.smallest)
+
     def initialize(self, model: nn.Module) -> None:
         """Weights from ``recipe.pretrained``, as far as they fit; tells what did and what did not."""
         if self.settings.pretrained is not None:
@@ -145,7 +151,8 @@ class Recipe:
     # -------------------------------------------------------------------------------------------------- losses
     def losses(self, model: nn.Module, batch: Batch, progress: Progress) -> dict[str, torch.Tensor]:
         first, second = _pairs(batch["frames"])
-        flows = [flow.chunk(2) for flow in model(torch.cat([first, second]), torch.cat([second, first]))]
+        both = torch.cat([first, second]), torch.cat([second, first])
+        flows = [flow.chunk(2) for flow in self._flows(model, *both)]
         terms = self._terms(flows, batch, progress)
         if progress.weights.get("teacher", 1.0):
             terms["teacher"] = self._second_pass(model, first, second, flows[-1])
@@ -204,10 +211,11 @@ class Recipe:
         """A harder view of the pairs, against the averaged weights' flow, or the model's own where there are none."""
         if self.teacher is not None:
             with torch.no_grad():
-                flows = self.teacher(torch.cat([first, second]), torch.cat([second, first]))[-1].chunk(2)
+                both = torch.cat([first, second]), torch.cat([second, first])
+                flows = self._flows(self.teacher, *both)[-1].chunk(2)
         forward, backward = (flow.detach() for flow in flows)
         harder = self.harder(first, second, forward, seen_in_both(forward, backward))
-        return flow_distance(model(harder.first, harder.second)[-1], harder.flow, harder.mask)
+        return flow_distance(self._flows(model, harder.first, harder.second)[-1], harder.flow, harder.mask)
 
     def handlers(self, training: Any) -> None:
         """The averaged weights, where ``ema`` asks for them, are the teacher of the second pass."""
@@ -217,7 +225,7 @@ class Recipe:
         """Flows ``forward`` and ``backward`` [B,T-1,2,H,W] in px, of frames of any size."""
         first, second = _pairs(batch["frames"])
         with torch.inference_mode():
-            forward, backward = (padded_flow(model, *pair)[-1] for pair in ((first, second), (second, first)))
+            forward, backward = (self._flows(model, *pair)[-1] for pair in ((first, second), (second, first)))
         shape = batch["flow"].shape
         return {"forward": forward.reshape(shape), "backward": backward.reshape(shape)}
 

@@ -77,7 +77,7 @@ def test_the_real_size_has_the_published_numbers():
     assert real["schedule"]["start_factor"] == 1 / 25
 
 
-@pytest.mark.parametrize(("model", "size"), [("small", (32, 48)), ("raft_small", (128, 128))])
+@pytest.mark.parametrize(("model", "size"), [("small", (40, 50)), ("raft_small", (32, 48))])
 def test_every_network_passes_the_check(model, size, capsys):
     words = [
         f"recipe.model={model}", f"recipe.height={size[0]}", f"recipe.width={size[1]}", "recipe.updates=2",

@@ -124,9 +124,10 @@ def test_frames_of_any_size_are_padded_and_cut_back():
     model = FlowNet().eval()
     frames = torch.rand(2, 1, 3, 64, 96)
     with torch.inference_mode():
-        assert torch.equal(padded_flow(model, *frames)[-1], model(*frames)[-1])
-        assert padded_flow(model, *torch.rand(2, 1, 3, 45, 70))[-1].shape == (1, 2, 45, 70)
-        assert padded_flow(RaftFlow(updates=1).eval(), *torch.rand(2, 1, 3, 45, 70))[-1].shape == (1, 2, 45, 70)
+        assert torch.equal(padded_flow(model, *frames, stride=16, smallest=32)[-1], model(*frames)[-1])
+        assert padded_flow(model, *torch.rand(2, 1, 3, 45, 70), stride=16, smallest=32)[-1].shape == (1, 2, 45, 70)
+        raft, small = RaftFlow(updates=1).eval(), torch.rand(2, 1, 3, 45, 70)
+        assert padded_flow(raft, *small, stride=8, smallest=128)[-1].shape == (1, 2, 45, 70)
 
 
 def test_what_a_user_can_get_wrong_is_named():
