@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -29,7 +28,7 @@ from recipes.parts.disparity_metrics import DisparityErrors, MedianDisparity
 from recipes.parts.disparity_pictures import disparity_strip
 from recipes.parts.group_volume_net import GroupVolumeNet
 from recipes.parts.mono_depth_net import MonoDepthNet
-from recipes.parts.pretrained import freeze, load_matching
+from recipes.parts.pretrained import freeze, load_matching, weights_file
 from recipes.parts.procedural_rig import ProceduralRig
 from recipes.parts.procedural_stereo import ProceduralStereo
 from recipes.parts.stereo_augmentation import StereoAugmentation
@@ -134,7 +133,7 @@ class Recipe:
     def initialize(self, model: nn.Module) -> None:
         """Weights from ``recipe.pretrained``, as far as they fit; tells what did and what did not."""
         if self.settings.pretrained is not None:
-            log.info("%s", load_matching(model, _weights_file(self.settings.pretrained)))
+            log.info("%s", load_matching(model, weights_file(self.settings.pretrained, recipe="recipes/depth.py")))
 
     # -------------------------------------------------------------------------------------------- augmentation
     def augmentation(self) -> nn.Module:
@@ -182,16 +181,3 @@ class Recipe:
         """Left image, predicted disparity, truth, error."""
         rows = zip(batch["left"], outputs, batch["disparity"], batch["valid"])
         return {f"depth-{number}": disparity_strip(*row) for number, row in enumerate(rows, start=1)}
-
-
-def _weights_file(place: str) -> str:
-    """A run folder stands for its best weights."""
-    best = Path(place) / "checkpoints" / "best.pt"
-    if best.is_file():
-        return str(best)
-    if not Path(place).exists():
-        raise ValueError(
-            f"recipe.pretrained: there is no {place}. Train one first, for instance with "
-            "'python -m ignition.run recipes/depth.py', or name another run or file"
-        )
-    return place

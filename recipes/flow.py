@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -32,7 +31,7 @@ from recipes.parts.flow_net import FlowNet
 from recipes.parts.flow_occlusion import leads_inside, most_or_all, seen_in_both
 from recipes.parts.flow_pictures import flow_strip
 from recipes.parts.photometric_losses import census, photometric
-from recipes.parts.pretrained import load_matching, read_state_dict
+from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
 from recipes.parts.procedural_cartoons import ProceduralCartoons
 from recipes.parts.raft_flow import RaftFlow
 from recipes.parts.second_pass import HarderView
@@ -129,7 +128,7 @@ class Recipe:
     def initialize(self, model: nn.Module) -> None:
         """Weights from ``recipe.pretrained``, as far as they fit; tells what did and what did not."""
         if self.settings.pretrained is not None:
-            state = read_state_dict(_weights_file(self.settings.pretrained))
+            state = read_state_dict(weights_file(self.settings.pretrained, recipe="recipes/flow.py"))
             # torchvision's own files name the parts of what stands as `network` here
             torchvisions = isinstance(model, RaftFlow) and not any("network." in name for name in state)
             log.info("%s", load_matching(model.network if torchvisions else model, state))  # type: ignore[arg-type]
@@ -264,16 +263,3 @@ class Recipe:
 def _pairs(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """All frames of clips [B,T,C,H,W] that have a next one, and these next ones: two [B (T-1),C,H,W]."""
     return maps[:, :-1].flatten(0, 1), maps[:, 1:].flatten(0, 1)
-
-
-def _weights_file(place: str) -> str:
-    """A run folder stands for its best weights."""
-    best = Path(place) / "checkpoints" / "best.pt"
-    if best.is_file():
-        return str(best)
-    if not Path(place).exists():
-        raise ValueError(
-            f"recipe.pretrained: there is no {place}. Train one first, for instance with "
-            "'python -m ignition.run recipes/flow.py', or name another run or file"
-        )
-    return place

@@ -48,6 +48,26 @@ class LoadReport:
         return "\n".join(lines)
 
 
+def weights_file(place: str, *, recipe: str) -> str:
+    """The file that ``recipe.pretrained`` names: a run folder stands for its best weights.
+
+    Args:
+        recipe: the recipe that trains such weights, for the message.
+
+    Raises:
+        ValueError: there is no such file or folder.
+    """
+    best = Path(place) / "checkpoints" / "best.pt"
+    if best.is_file():
+        return str(best)
+    if not Path(place).exists():
+        raise ValueError(
+            f"recipe.pretrained: there is no {place}. Train one first, for instance with "
+            f"'python -m ignition.run {recipe}', or name another run or file"
+        )
+    return place
+
+
 def load_matching(model: nn.Module, source: Mapping[str, torch.Tensor] | str | Path, *, prefix: str = "") -> LoadReport:
     """Load into ``model``, in place, every tensor of ``source`` that has its name and shape.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from recipes.parts.cartoon_scene import Cartoon, Look, draw_cartoon, look
+from recipes.parts.drawn import DrawnDataset
 
 
-class ProceduralCartoons(Dataset):
+class ProceduralCartoons(DrawnDataset):
     """``count`` clips of T frames, drawn when asked for, after the batch contract of the flow recipe.
 
     A sample is a dict: ``frames`` [T,3,H,W] in 0..1; ``flow`` [T-1,2,H,W], (x, y) in px, from each frame to the next;
@@ -24,8 +24,7 @@ class ProceduralCartoons(Dataset):
         size: (H, W) in px.
         frames: T, at least 2.
         max_speed: px a frame, of a thing before the background.
-        seed: with ``fixed``, sample i is a function of (seed, i) alone.
-        fixed: for validation. Otherwise a sample is a function of the state of torch's global random generator.
+        seed, fixed: see `DrawnDataset`.
 
     >>> clip = ProceduralCartoons(4, size=(32, 48), frames=3, fixed=True)[0]
     >>> clip["frames"].shape, clip["flow"].shape, clip["segments"].shape
@@ -46,17 +45,11 @@ class ProceduralCartoons(Dataset):
             raise ValueError(f"frames is {frames}; a clip has at least 2")
         if max_speed <= 0:
             raise ValueError(f"max_speed is {max_speed} px; it must be above 0")
-        self.count, self.size, self.frames = count, size, frames
-        self.max_speed, self.seed, self.fixed = float(max_speed), seed, fixed
+        super().__init__(count, seed=seed, fixed=fixed)
+        self.size, self.frames, self.max_speed = size, frames, float(max_speed)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        if not 0 <= index < self.count:
-            raise IndexError(f"sample {index} of {self.count}")
-        entropy = [self.seed, index] if self.fixed else [int(torch.randint(0, 2**31 - 1, ()))]
-        cartoon = draw_cartoon(np.random.default_rng(entropy), self.size, max_speed=self.max_speed)
+    def draw(self, generator: np.random.Generator) -> dict[str, torch.Tensor]:
+        cartoon = draw_cartoon(generator, self.size, max_speed=self.max_speed)
         return film(cartoon, self.size, frames=self.frames)
 
 

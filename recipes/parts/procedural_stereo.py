@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
+from recipes.parts.drawn import DrawnDataset
 from recipes.parts.stereo_rendering import render_pair
 from recipes.parts.stereo_scene import draw_scene
 
 
-class ProceduralStereo(Dataset):
+class ProceduralStereo(DrawnDataset):
     """``count`` stereo pairs, rendered when asked for, after the batch contract of the depth recipe.
 
     A sample is a dict: ``left``, ``right`` [3,H,W] in 0..1, ``disparity`` [1,H,W] in px, ``valid`` and ``visible``
@@ -25,8 +25,7 @@ class ProceduralStereo(Dataset):
         size: (H, W) in px.
         domain: "clean" or "noisy".
         max_disparity: px; every disparity is in 0.5 .. max_disparity.
-        seed: with ``fixed``, sample i is a function of (seed, i) alone.
-        fixed: for validation. Otherwise a sample is a function of the state of torch's global random generator.
+        seed, fixed: see `DrawnDataset`.
 
     >>> pair = ProceduralStereo(8, size=(32, 64), max_disparity=16.0, fixed=True)[3]
     >>> pair["left"].shape, pair["disparity"].shape, bool(pair["valid"].all())
@@ -47,17 +46,10 @@ class ProceduralStereo(Dataset):
             raise ValueError(f"domain is {domain!r}; it must be 'clean' or 'noisy'")
         if max_disparity < 4:
             raise ValueError(f"max_disparity is {max_disparity} px; it must be at least 4")
-        self.count, self.size, self.domain = count, size, domain
-        self.max_disparity, self.seed, self.fixed = float(max_disparity), seed, fixed
+        super().__init__(count, seed=seed, fixed=fixed, kind=int(domain == "noisy"))
+        self.size, self.domain, self.max_disparity = size, domain, float(max_disparity)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        if not 0 <= index < self.count:
-            raise IndexError(f"sample {index} of {self.count}")
-        entropy = [self.seed, index] if self.fixed else [int(torch.randint(0, 2**31 - 1, ()))]
-        generator = np.random.default_rng([*entropy, self.domain == "noisy"])
+    def draw(self, generator: np.random.Generator) -> dict[str, torch.Tensor]:
         sheets = draw_scene(generator, self.size, domain=self.domain, max_disparity=self.max_disparity)
         noisy = self.domain == "noisy"
         shift = float(generator.uniform(-0.7, 0.7)) if noisy else 0.0

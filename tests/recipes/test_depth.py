@@ -14,6 +14,7 @@ from ignition.evaluate import main as evaluate
 from ignition.recipe import load_recipe
 from ignition.run import main
 from recipes.parts.stereo_datasets import KNOWN
+from tests.recipes.rows import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data/stereo"
@@ -23,16 +24,6 @@ TINY = [
     "recipe.crop_height=32", "recipe.crop_width=64", "recipe.max_disparity=32", "recipe.train_samples=16",
     "recipe.val_samples=4", "data.batch_size=4", "trainer.threads=2", "logging.every=2", "logging.tensorboard=false",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def values(run, name):
-    rows = (json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines())
-    return [row[name] for row in rows if name in row]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -91,7 +82,7 @@ def test_a_short_training_learns_and_draws(capsys):
         "val/rmse",
         "val/delta1",
         "val/density",
-    } <= set(json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1]))
+    } <= set(rows(run)[-1])
     pictures = sorted(Path(run, "pictures").iterdir())
     assert len(pictures) == 5 * 4
     assert Image.open(pictures[0]).width > 4 * 128

@@ -15,6 +15,7 @@ from ignition.recipe import Progress, load_recipe
 from ignition.run import main
 from recipes.parts.flow_layouts import LAYOUTS
 from recipes.parts.procedural_cartoons import ProceduralCartoons
+from tests.recipes.rows import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = ROOT / "../shared/data/flow/rubberwhale"
@@ -25,16 +26,6 @@ TINY = [
     "recipe.height=32", "recipe.width=48", "recipe.train_samples=16", "recipe.val_samples=4", "data.batch_size=4",
     "trainer.threads=1", "logging.every=2", "logging.tensorboard=false",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def values(run, name):
-    rows = (json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines())
-    return [row[name] for row in rows if name in row]
 
 
 def settings_of(name):
@@ -179,7 +170,7 @@ def test_a_short_training_explains_the_pictures_by_a_flow_and_draws(capsys):
     assert values(run, "val/loss")[-1] < values(run, "val/loss")[0]
     assert gains[-1] > 0.1  # it explains the pictures, 0.21 then, and has not gone to no flow
     assert values(run, "val/mean_flow")[-1] > 0.5 * values(run, "val/mean_flow_true")[-1]
-    row = json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])
+    row = rows(run)[-1]
     wanted = {"epe", "fl_all", "px1", "px3", "px5", "mean_flow", "epe_occluded", "epe_visible", "epe_line", "epe_flat"}
     assert {f"val/{name}" for name in wanted} | {"val/zero_epe_line", "val/signal/flow_ratio"} <= set(row)
     pictures = sorted(Path(run, "pictures").iterdir())

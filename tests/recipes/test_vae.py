@@ -15,6 +15,7 @@ from ignition.recipe import Progress, load_recipe
 from ignition.run import main
 from recipes.parts.gaussian_datasets import KNOWN
 from recipes.vae import Recipe
+from tests.recipes.rows import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data/vae"
@@ -34,16 +35,6 @@ TINY = [
     "recipe.val_samples=8", "data.batch_size=8", "trainer.threads=1", "logging.every=2", "logging.tensorboard=false",
     "trainer.evaluate_every=1",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def values(run, name):
-    rows = (json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines())
-    return [row[name] for row in rows if name in row]
 
 
 def loaded(name):
@@ -96,7 +87,7 @@ def test_a_short_training_learns_and_draws(capsys):
     assert values(run, "val/render_psnr")[-1] > values(run, "baseline/render_psnr")[0] + 5
     assert values(run, "val/std_ratio")[-1] > 0.6 > values(run, "baseline/std_ratio")[0] == 0.0
     assert 0.25 <= values(run, "val/active_units")[-1] <= 1.0
-    row = json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])
+    row = rows(run)[-1]
     assert {"val/kl", "val/ssim", "val/diversity", "val/loss/render_l1", "val/signal/std_ratio",
             "val/signal/active_units", "val/signal/kl_per_dim", "val/signal/batch_std_ratio"} <= set(row)  # fmt: skip
     pictures = sorted(path.name for path in Path(run, "pictures").iterdir())
