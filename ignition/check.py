@@ -20,7 +20,8 @@ from torch import nn
 from ignition import distributed
 from ignition.config import Config
 from ignition.curve import fits
-from ignition.data import Loader, SampleKey, describe
+from ignition.data import Loader, SampleKey, SkippedSamples, describe
+from ignition.evaluations import run_over
 from ignition.events import StepEvents
 from ignition.handlers.progress import duration
 from ignition.recipe import Recipe
@@ -125,8 +126,9 @@ def _samples(training: Training, dataset: Any, split: str) -> Iterator[Any]:
     """Samples spread evenly over a split, each read on its own, so that their sizes may differ."""
     count = min(len(dataset), SAMPLES)
     keys = [[SampleKey(0, number * len(dataset) // count)] for number in range(count)]
-    loader = Loader(dataset, keys, seed=training.config.trainer.seed, split=split, collate=_only)  # type: ignore[arg-type]
-    yield from loader
+    skipped = SkippedSamples(split, len(dataset), replace=False) if training.config.data.skip_bad else None
+    seed = training.config.trainer.seed
+    yield from Loader(dataset, keys, seed=seed, split=split, collate=_only, skipped=skipped)  # type: ignore[arg-type]
 
 
 def _only(samples: list[Any]) -> Any:
@@ -196,7 +198,7 @@ def _try_evaluation(training: Training) -> tuple[float, int]:
             engine.terminate(skip_completed=True)
 
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, cut)
-    evaluator.run(training.val_loader)
+    run_over(evaluator, training.val_loader)
     done = evaluator.state.iteration
     return (time.perf_counter() - began) * len(training.val_loader) / max(done, 1), done
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from ignition import assembly
 from ignition.config import Config
-from ignition.data import Loader
+from ignition.data import Loader, SkippedSamples
 from ignition.engine import build_evaluator
 from ignition.loss_terms import LossWeights
 from ignition.precision import Precision
@@ -42,6 +42,7 @@ class Evaluators:
     ):
         self.recipe, self.config, self.model = recipe, config, model
         self.weights, self.precision, self.clock, self.prepare = weights, precision, clock, prepare
+        self._skipped: dict[str, SkippedSamples] = {}
 
     def build(
         self, predict: Callable[[nn.Module, Any], Any] | None = None, *, model: nn.Module | None = None
@@ -65,14 +66,17 @@ class Evaluators:
         return evaluator
 
     def loader(self, dataset: Any, split: str) -> Loader:
-        """``dataset`` in batches, each process its share."""
-        return assembly.evaluation_loader(self.recipe, self.config, dataset, self.precision.device, split)
+        """``dataset`` in batches, each process its share; what cannot be read of a split is named once."""
+        skipped = None
+        if self.config.data.skip_bad:
+            skipped = self._skipped.setdefault(split, SkippedSamples(split, len(dataset), replace=False))
+        return assembly.evaluation_loader(self.recipe, self.config, dataset, self.precision.device, split, skipped)
 
     def run(self, dataset: Any, split: str, evaluator: Engine | None = None) -> Engine:
         """An evaluation on ``dataset``, done: its metrics are in ``state.metrics``. Of the model if not of another."""
         evaluator, loader = evaluator or self.build(), self.loader(dataset, split)
         try:
-            evaluator.run(loader)
+            run_over(evaluator, loader)
         finally:
             loader.close()
         return evaluator
@@ -82,6 +86,30 @@ class Evaluators:
         if optional(self.recipe, "baseline") is None:
             return None
         return self.run(splits.val, "val", self.build(assembly.ask(self.recipe, "baseline", splits)))
+
+
+def run_over(evaluator: Engine, loader: Loader) -> None:
+    """Run ``evaluator`` over all of ``loader``.
+
+    Where samples that cannot be read are left out, ``samples_read`` and ``samples_skipped`` are among its metrics.
+
+    Raises:
+        BadSample: too many cannot be read.
+    """
+    skipped = loader.skipped
+    if skipped is None:
+        evaluator.run(loader)
+        return
+
+    def count(engine: Engine) -> None:
+        skipped.share()
+        skipped.judge()
+        read, left_out = skipped.counts()
+        engine.state.metrics |= {"samples_read": read, "samples_skipped": left_out}
+
+    evaluator.state.max_epochs = evaluator.state.epoch_length = None  # as many batches as there turn out to be
+    with evaluator.add_event_handler(Events.EPOCH_COMPLETED, count):
+        evaluator.run(iter(loader))
 
 
 class Evaluation:
@@ -103,7 +131,7 @@ class Evaluation:
         self.due = True
         for evaluator in (*self.beside.values(), self.evaluator):
             if not trainer.should_terminate:
-                evaluator.run(self.loader)
+                run_over(evaluator, self.loader)
 
     def _add_those_beside(self, evaluator: Engine) -> None:
         for name, other in self.beside.items():

@@ -204,6 +204,8 @@ def report(training: Training, outcome: Outcome) -> None:
         console.print(others)
     if summary.gap == summary.gap:
         console.print(f"gap: validation loss less training loss {summary.gap:+.4g} (best epoch)")
+    if summary.skipped:
+        console.print(f"training samples that could not be read, others came in their place: {summary.skipped}")
     console.print(f"{outcome.status}: {outcome.reason}", highlight=False, soft_wrap=True)
     console.print(f"run folder: {training.run.path}", highlight=False, soft_wrap=True)
 

@@ -34,7 +34,7 @@ class Summary:
         self.train: dict[int, float] = {}
         self.others: dict[str, float] = {}
         self.test: dict[str, float] = {}
-        self.best_epoch = self.last_epoch = 0
+        self.best_epoch = self.last_epoch = self.skipped = 0
         for row in rows:
             self._add(row, mode)
 
@@ -42,6 +42,7 @@ class Summary:
         numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
         if "train/epoch_avg_loss" in numbers:
             self.train[row["epoch"]] = numbers["train/epoch_avg_loss"]
+        self.skipped = int(numbers.get("data/skipped", self.skipped))
         for name, value in numbers.items():
             if name.startswith("baseline/"):
                 self.baseline["val/" + name.removeprefix("baseline/")] = value

@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from ignition import assembly, distributed
 from ignition.before_and_after import BeforeAndAfter
 from ignition.config import Config
+from ignition.data import SkippedSamples
 from ignition.engine import build_trainer
 from ignition.evaluations import Evaluation, Evaluators
 from ignition.handlers.buffer_keeper import BufferKeeper
@@ -161,6 +162,8 @@ class Training:
 
         # rows first, so that no decision is ahead of the log
         self.log.attach(trainer, self.optimizer)
+        if self.data.loader.skipped is not None:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, self._count_skipped, self.data.loader.skipped)
         Throughput(self.log.write, every=config.logging.every).attach(trainer)
         self.supervision.attach()
 
@@ -213,6 +216,7 @@ class Training:
         }
         asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.supervision.outlier_steps}
         asked |= {"plateau": self.plateau, "early_stop": self.early_stop, **self.time_limits}
+        asked["skipped"] = self.data.loader.skipped
         asked["layer_statistics"] = self.measurements.layers if self.measurements is not None else None
         return {**always, **{name: thing for name, thing in asked.items() if thing is not None}}
 
@@ -235,6 +239,12 @@ class Training:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
+
+    def _count_skipped(self, engine: Engine, skipped: SkippedSamples) -> None:
+        """Tell in the log how many samples of the training data could not be read so far."""
+        place = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}
+        self.log.write({**place, "data/skipped": skipped.share()})
+        skipped.judge()
 
     def write_status(self, engine: Engine, status: str = "running", reason: str = "") -> None:
         """Tell in status.json where the run stands."""

@@ -39,3 +39,9 @@ def test_further_data_is_shown_before_and_after():
             {"iteration": 10, "epoch": 1, "source/after/epe": 1.5}]  # fmt: skip
     table = Summary(data, metric="val/loss", mode="min").others_table()
     assert [list(column.cells) for column in table.columns] == [["source epe"], ["1"], ["1.5"], ["+0.500"]]
+
+
+def test_samples_that_could_not_be_read_are_counted_as_the_last_epoch_knew_them():
+    skipped = [{"iteration": 10 * epoch, "epoch": epoch, "data/skipped": count} for epoch, count in ((1, 2), (2, 3))]
+    assert Summary([*rows(3.0, 2.0), *skipped], metric="val/loss", mode="min").skipped == 3
+    assert Summary(rows(3.0), metric="val/loss", mode="min").skipped == 0

@@ -10,7 +10,7 @@ import torch
 from ignition import distributed
 from ignition.assembly.recipe_parts import AssemblyError, ask
 from ignition.config import Config
-from ignition.data import BatchSampler, EvaluationSampler, Loader, describe
+from ignition.data import BatchSampler, EvaluationSampler, Loader, SkippedSamples, describe
 from ignition.recipe import Recipe, Splits, optional
 
 
@@ -74,12 +74,20 @@ def training_data(recipe: Recipe, config: Config, dataset: Any, device: torch.de
         collate=optional(recipe, "collate"),
         split="train",
         pin_memory=device.type == "cuda",
+        skipped=SkippedSamples("train", len(dataset), replace=True) if settings.skip_bad else None,
     )
     return TrainingData(loader, sampler)
 
 
-def evaluation_loader(recipe: Recipe, config: Config, dataset: Any, device: torch.device, split: str) -> Loader:
-    """A loader that gives each process its share of ``dataset``, every sample once.
+def evaluation_loader(
+    recipe: Recipe,
+    config: Config,
+    dataset: Any,
+    device: torch.device,
+    split: str,
+    skipped: SkippedSamples | None = None,
+) -> Loader:
+    """A loader that gives each process its share of ``dataset``, every sample once; ``skipped`` as `Loader` has it.
 
     Raises:
         AssemblyError: fewer samples than processes.
@@ -96,4 +104,5 @@ def evaluation_loader(recipe: Recipe, config: Config, dataset: Any, device: torc
         collate=optional(recipe, "collate"),
         split=split,
         pin_memory=device.type == "cuda",
+        skipped=skipped,
     )

@@ -34,6 +34,10 @@ class Data(Section):
         default=None, ge=1, description="samples of an evaluation batch of one process; null: as in training"
     )
     workers: int = Field(default=0, ge=0, description="loader processes for each process that trains; 0: none")
+    skip_bad: bool = Field(
+        default=False,
+        description="go on without samples that cannot be read, up to a tenth of a split; they are named and counted",
+    )
     train: Source = Field(default_factory=Source, description="what is trained on")
     val: Source = Field(default_factory=Source, description="what is evaluated during training")
     test: Source | None = Field(default=None, description="what is evaluated at the end")

@@ -100,7 +100,8 @@ def _shape_like_then(training: Training, incident: Mapping[str, Any]) -> None:
     sampler = _FewerBatches(len(dataset), config.data.batch_size, seed=config.trainer.seed)
     sampler.count = then
     loader = Loader(dataset, sampler, seed=config.trainer.seed, workers=config.data.workers,
-                    collate=optional(training.recipe, "collate"), split="train")  # fmt: skip
+                    collate=optional(training.recipe, "collate"), split="train",
+                    skipped=training.data.loader.skipped)  # fmt: skip
     training.data = TrainingData(loader, sampler)
 
 

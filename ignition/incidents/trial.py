@@ -108,9 +108,11 @@ class Trials:
     def _read(self, batches: Sequence[Batch], iteration: int) -> Iterator[Any]:
         training = self.training
         epoch = (iteration - 1) // len(training.data.loader)
-        keys = [[SampleKey(epoch, index) for index in batch] for batch in batches]
+        left_out = training.data.sampler.left_out(epoch)
+        keys: Any = [[SampleKey(epoch, index, left_out) for index in batch] for batch in batches]
         seed, collate = training.config.trainer.seed, optional(training.recipe, "collate")
-        yield from Loader(training.splits.train, keys, seed=seed, split="train", collate=collate)  # type: ignore[arg-type]
+        skipped = training.data.loader.skipped
+        yield from Loader(training.splits.train, keys, seed=seed, split="train", collate=collate, skipped=skipped)
 
 
 class _Measuring:
