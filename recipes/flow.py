@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from ignition.recipe import Field, Progress, Section, Splits
 from recipes.parts.flow_augmentation import FlowAugmentation
 from recipes.parts.flow_datasets import flow_dataset
+from recipes.parts.flow_layouts import Window
 from recipes.parts.flow_losses import flow_consistency, flow_distance, flow_smoothness
 from recipes.parts.flow_metrics import FlowErrors, ZeroFlow, photometric_differences
 from recipes.parts.flow_net import FlowNet
@@ -60,6 +61,7 @@ class Recipe:
         height: int = Field(64, ge=32, description="height of procedural frames and of training crops, px")
         width: int = Field(96, ge=32, description="width of procedural frames and of training crops, px")
         frames: int = Field(2, ge=2, description="frames of a clip")
+        max_stride: int = Field(1, ge=1, description="largest step between a training clip's frames; drawn each time")
         max_speed: float = Field(10.0, gt=0, description="fastest procedural motion before the background, px a frame")
         train_samples: int = Field(1024, ge=1, description="procedural clips of an epoch")
         repeat: bool = Field(False, description="go through a small set until an epoch has train_samples clips")
@@ -68,6 +70,7 @@ class Recipe:
         census_radius: int = Field(2, ge=1, description="px around a pixel that the census term compares")
         smooth_order: Literal[1, 2] = Field(1, description="smoothness of the flow, or of its slope")
         edge_weight: float = Field(10.0, ge=0, description="how soon an edge of the picture frees the flow")
+        segment_model: Literal["affine", "homography"] = Field("affine", description="the motion of a segment")
         min_segment: int = Field(24, ge=3, description="pixels of the smallest segment that has a motion of its own")
         occlusion_from: float = Field(1.0, ge=0, description="epochs before occluded pixels are left out")
         gamma: float = Field(0.8, gt=0, le=1, description="weight of a prediction beside the next finer one (RAFT)")
@@ -111,7 +114,7 @@ class Recipe:
             root,
             training=training,
             shared=data.train.root is not None and data.train == data.val,
-            frames=s.frames if training else 2,
+            window=Window(s.frames, s.max_stride) if training else Window(),
             crop=(s.height, s.width) if training else None,
             count=s.train_samples if training and s.repeat else None,
         )
@@ -201,7 +204,8 @@ class Recipe:
             # only where they nearly agree: two flows that do not are brought together soonest by no flow at all
             terms["consistency"] = flow_consistency(flow, back, agreed)
         if "segment" in wanted:
-            terms["segment"] = segment_consistency(flow, segments, seen, min_pixels=s.min_segment)
+            kind, least = s.segment_model, s.min_segment
+            terms["segment"] = segment_consistency(flow, segments, seen, model=kind, min_pixels=least)
         return terms
 
     def _second_pass(

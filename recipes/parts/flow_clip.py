@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,16 @@ from recipes.parts.flow_files import UNKNOWN_FLOW, known_flow, read_film, read_f
 from recipes.parts.flow_sample import FlowMaps
 from recipes.parts.stereo_files import UNREADABLE, read_image
 from recipes.parts.stereo_pair import require_one_size
+from recipes.parts.video_files import read_video
+
+
+class FlowSource(Protocol):
+    """One clip on disk."""
+
+    @property
+    def recording(self) -> str: ...
+
+    def read(self) -> FlowMaps: ...
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,42 @@ class FilmClip:
 
     def read(self) -> FlowMaps:
         """The frames, and their regions of one colour."""
-        frames = read_film(self.film, self.numbers)
-        return FlowMaps(torch.stack(frames), segments=torch.stack([colour_segments(frame) for frame in frames]))
+        return _without_truth(read_film(self.film, self.numbers))
+
+
+@dataclass(frozen=True)
+class VideoClip:
+    """Frames of a video: their ``numbers``, rising."""
+
+    film: Path
+    numbers: tuple[int, ...]
+
+    @property
+    def recording(self) -> str:
+        return self.film.stem
+
+    def read(self) -> FlowMaps:
+        """The frames, and their regions of one colour."""
+        return _without_truth(read_video(self.film, self.numbers))
+
+
+def _without_truth(frames: Sequence[torch.Tensor]) -> FlowMaps:
+    return FlowMaps(torch.stack(list(frames)), segments=torch.stack([colour_segments(frame) for frame in frames]))
+
+
+@dataclass(frozen=True)
+class AnyClip:
+    """One of several clips of a recording, drawn from torch's global generator whenever it is read."""
+
+    choices: tuple[FlowSource, ...]
+
+    @property
+    def recording(self) -> str:
+        return self.choices[0].recording
+
+    def read(self) -> FlowMaps:
+        """The maps of one of them."""
+        return self.choices[int(torch.randint(len(self.choices), ()))].read()
 
 
 @dataclass(frozen=True, eq=False)

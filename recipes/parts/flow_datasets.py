@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from torch.utils.data import Dataset
 
 from recipes.parts.data_error import DataError
-from recipes.parts.flow_layouts import LAYOUTS
-from recipes.parts.flow_sample import FlowMaps, Sample
+from recipes.parts.flow_clip import FlowSource
+from recipes.parts.flow_layouts import LAYOUTS, Window
+from recipes.parts.flow_sample import Sample
 from recipes.parts.recordings import split_by_recording
-
-
-class FlowSource(Protocol):
-    """One clip on disk."""
-
-    @property
-    def recording(self) -> str: ...
-
-    def read(self) -> FlowMaps: ...
 
 
 class FlowDataset(Dataset[Sample]):
@@ -62,7 +53,7 @@ def flow_dataset(
     *,
     training: bool,
     shared: bool = False,
-    frames: int = 2,
+    window: Window = Window(),
     crop: tuple[int, int] | None = None,
     count: int | None = None,
 ) -> FlowDataset:
@@ -74,7 +65,8 @@ def flow_dataset(
         shared: one folder is for both, and the authors do not divide it: recordings (scenes) are shared out, see
             `recipes.parts.recordings`. Where there is one recording alone, it is for both: without labels, training on
             the very frames whose flow is wanted is fair.
-        frames: of a clip, where the data set has more than pairs.
+        window: frames of a clip and the largest step between them, where the data set has more than pairs. A clip whose
+            step is more than one has no truth.
         crop, count: as `FlowDataset`.
 
     Raises:
@@ -86,7 +78,7 @@ def flow_dataset(
     root, layout = Path(root), LAYOUTS[name]
     if not root.exists():
         raise DataError(f"no folder {root}. {name} wants: {layout.expected}")
-    sources = list(layout.find(root, training, frames))
+    sources = list(layout.find(root, training, window))
     if not sources:
         raise DataError(f"no frames under {root}. {name} wants: {layout.expected}")
     recordings = [source.recording for source in sources]

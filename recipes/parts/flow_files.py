@@ -69,15 +69,14 @@ def film_length(path: Path) -> int:
     """The number of frames of an animated picture (GIF, WebP, PNG).
 
     Raises:
-        DataError: it cannot be read, which is so of most videos; says how to make frames of one.
+        DataError: it cannot be read, which is so of videos; says what reads these.
     """
     try:
         with Image.open(path) as film:
             return int(getattr(film, "n_frames", 1))
     except UNREADABLE as error:
         raise DataError(
-            f"cannot read {path}: {error}. Read are animated GIF, WebP and PNG files; make a folder of frames of any "
-            f"other film ('ffmpeg -i {path.name} frames/%05d.png') and use data set 'frames'"
+            f"cannot read {path}: {error}. Read are animated GIF, WebP and PNG files; data set 'video' reads others"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Where each flow data set keeps its files.
 
-AnimeRun, Middlebury pairs, folders of frames and films are read here; Sintel, KITTI, FlyingThings3D, FlyingChairs and
-HD1K by torchvision, in the layouts that its pages describe.
+AnimeRun, Middlebury pairs, folders of frames, films and videos are read here; Sintel, KITTI, FlyingThings3D,
+FlyingChairs and HD1K by torchvision, in the layouts that its pages describe.
 """
 
 from __future__ import annotations
@@ -16,26 +16,34 @@ from typing import Any, NamedTuple
 from torchvision import datasets
 
 from recipes.parts.data_error import DataError
-from recipes.parts.flow_clip import FilmClip, FlowClip, TorchvisionPair
+from recipes.parts.flow_clip import AnyClip, FilmClip, FlowClip, TorchvisionPair, VideoClip
 from recipes.parts.flow_files import film_length
+from recipes.parts.video_files import VIDEOS, video_length
 
 PICTURES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp")
-FILMS = (".gif", ".webp", ".apng", ".mp4", ".avi", ".mov", ".mkv", ".webm")
+FILMS = (".gif", ".webp", ".apng", *VIDEOS)  # videos to be told where they are read
 ANIMERUN_LIMIT = 1000.0  # px: its evaluator's, for one component
 
 
-class Layout(NamedTuple):
-    """How to find a data set's clips of T frames under a folder, and in words how they should lie there.
+class Window(NamedTuple):
+    """Which frames make a clip: how many, and the largest step from one to the next; a clip draws its own each time."""
 
-    ``find(root, training, frames)``; ``split`` says whether training and validation data are kept apart by its authors.
+    frames: int = 2
+    max_stride: int = 1
+
+
+class Layout(NamedTuple):
+    """How to find a data set's clips under a folder, and in words how they should lie there.
+
+    ``find(root, training, window)``; ``split`` says whether training and validation data are kept apart by its authors.
     """
 
-    find: Callable[[Path, bool, int], Sequence[Any]]
+    find: Callable[[Path, bool, Window], Sequence[Any]]
     expected: str
     split: bool = False
 
 
-def _animerun(root: Path, training: bool, frames: int) -> list[FlowClip]:
+def _animerun(root: Path, training: bool, window: Window) -> list[Any]:
     """AnimeRun (Siyao et al., 2022): clips of every scene, in all colourings to train on, in the original to validate.
 
     ``Unmatched`` is 1 where a pixel is seen again, whatever its name says, and ``LineArea`` 0 on lines: so its
@@ -45,7 +53,7 @@ def _animerun(root: Path, training: bool, frames: int) -> list[FlowClip]:
     part = root / ("train" if training else "test")
     if not (part / "Frame_Anime").is_dir():
         part = root if (root / "Frame_Anime").is_dir() else part
-    clips = []
+    clips: list[Any] = []
     for scene in _folders(part / "Frame_Anime"):
         coloured = [folder for folder in _folders(scene) if folder.name.startswith("color_")]
         original = scene / "original"
@@ -58,26 +66,29 @@ def _animerun(root: Path, training: bool, frames: int) -> list[FlowClip]:
         }
         for folder in chosen:
             pictures = _by_number(folder, PICTURES)
-            windows = _windows(folder, sorted(pictures), frames)
-            clips += [_animerun_clip(scene.name, pictures, numbers, maps) for numbers in windows]
+            windows = _windows(folder, sorted(pictures), window)
+            make = partial(_animerun_clip, scene.name, pictures, maps)
+            clips += [_any([make(numbers) for numbers in choices]) for choices in windows]
     return clips
 
 
 def _animerun_clip(
-    scene: str, pictures: dict[int, Path], numbers: Sequence[int], maps: dict[str, dict[int, Path]]
+    scene: str, pictures: dict[int, Path], maps: dict[str, dict[int, Path]], numbers: Sequence[int]
 ) -> FlowClip:
-    """A clip with those of its maps that are there for all of its frames."""
+    """A clip with those of its maps that are there for all of its frames; flow leads to the very next one only."""
 
     def all_of(found: dict[int, Path], wanted: Sequence[int]) -> tuple[Path, ...]:
         return tuple(found[number] for number in wanted) if all(number in found for number in wanted) else ()
 
+    order = list(pictures)
+    near = order.index(numbers[1]) - order.index(numbers[0]) == 1
     beside = {number: path for number in numbers if (path := _labels_beside(pictures[number])) is not None}
     return FlowClip(
         tuple(pictures[number] for number in numbers),
         recording=scene,
-        flows=all_of(maps["flow"], numbers[:-1]),
+        flows=all_of(maps["flow"], numbers[:-1]) if near else (),
         limit=ANIMERUN_LIMIT,
-        unmatched=all_of(maps["seen"], numbers[:-1]),
+        unmatched=all_of(maps["seen"], numbers[:-1]) if near else (),
         line_area=all_of(maps["flat"], numbers),
         segments=all_of(beside, numbers) or all_of(maps["own"], numbers),
     )
@@ -88,7 +99,7 @@ def _labels_beside(picture: Path) -> Path | None:
     return next((path for path in names if path.is_file()), None)
 
 
-def _middlebury(root: Path, training: bool, frames: int) -> list[FlowClip]:
+def _middlebury(root: Path, training: bool, window: Window) -> list[FlowClip]:
     """Pairs frame1, frame2 (or frame10, frame11), with flow_gt.flo (or flow10.flo) or without, in any folder."""
     clips = []
     for folder in (root, *_folders(root)):
@@ -103,35 +114,45 @@ def _middlebury(root: Path, training: bool, frames: int) -> list[FlowClip]:
     return clips
 
 
-def _frames(root: Path, training: bool, frames: int) -> list[FlowClip]:
+def _frames(root: Path, training: bool, window: Window) -> list[Any]:
     """Frames in the order of the numbers in their names, in the folder itself or in folders of it; no truth."""
-    clips = []
+    clips: list[Any] = []
     for folder in (root, *_folders(root)):
         pictures = _by_number(folder, PICTURES)
         if len(pictures) == 1:
             raise DataError(f"{next(iter(pictures.values()))} is the only frame in {folder}; flow needs two")
+        windows = _windows(folder, sorted(pictures), window, shorter=True)
         clips += [
-            FlowClip(tuple(pictures[number] for number in numbers), folder.name)
-            for numbers in _windows(folder, sorted(pictures), min(frames, len(pictures)))
+            _any([FlowClip(tuple(pictures[number] for number in numbers), folder.name) for numbers in choices])
+            for choices in windows
         ]
     return clips
 
 
-def _film(root: Path, training: bool, frames: int) -> list[FilmClip]:
-    """Animated pictures: the file itself, or those of a folder."""
-    films = [root] if root.is_file() else sorted(path for path in root.iterdir() if path.suffix.lower() in FILMS)
-    clips = []
-    for film in films:
-        length = film_length(film)
+def _film(
+    root: Path,
+    training: bool,
+    window: Window,
+    *,
+    suffixes: Sequence[str] = FILMS,
+    length_of: Callable[[Path], int] = film_length,
+    clip: Callable[[Path, tuple[int, ...]], Any] = FilmClip,
+) -> list[Any]:
+    """Animated pictures, or other films that are read frame by frame: the file itself, or those of a folder."""
+    clips: list[Any] = []
+    for film in (
+        [root] if root.is_file() else sorted(path for path in root.iterdir() if path.suffix.lower() in suffixes)
+    ):
+        length = length_of(film)
         if length < 2:
             raise DataError(f"{film} has one frame; flow needs two")
-        size = min(frames, length)
-        clips += [FilmClip(film, tuple(range(start, start + size))) for start in range(length - size + 1)]
+        windows = _windows(film, range(length), window, shorter=True)
+        clips += [_any([clip(film, numbers) for numbers in choices]) for choices in windows]
     return clips
 
 
 def _torchvision(
-    root: Path, training: bool, frames: int, *, make: Callable[[Path, bool], Any]
+    root: Path, training: bool, window: Window, *, make: Callable[[Path, bool], Any]
 ) -> list[TorchvisionPair]:
     try:
         found = make(root, training)
@@ -170,13 +191,34 @@ def _by_number(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def _windows(folder: Path, numbers: Sequence[int], frames: int) -> list[tuple[int, ...]]:
-    """All stretches of ``frames`` neighbours. Raises `DataError` where a number in between is missing."""
+def _windows(
+    folder: Path, numbers: Sequence[int], window: Window, *, shorter: bool = False
+) -> list[list[tuple[int, ...]]]:
+    """For each place where a clip can begin the clips that can, the one of neighbours first.
+
+    With ``shorter`` fewer frames than asked for are one clip. Raises `DataError` where a number in between is missing.
+    """
     steps = {after - before for before, after in pairwise(numbers)}
     if len(steps) > 1:
         gap = next(before for before, after in pairwise(numbers) if after - before != min(steps))
         raise DataError(f"{folder}: frame {gap + min(steps)} is missing, between {gap} and the next")
-    return [tuple(numbers[start : start + frames]) for start in range(len(numbers) - frames + 1)] if frames > 1 else []
+    frames, max_stride = window
+    frames = min(frames, len(numbers)) if shorter else frames
+    if frames < 2:
+        return []
+    strides = range(1, max_stride + 1)
+    return [
+        [
+            tuple(numbers[start + stride * place] for place in range(frames))
+            for stride in strides
+            if start + stride * (frames - 1) < len(numbers)
+        ]
+        for start in range(len(numbers) - frames + 1)
+    ]
+
+
+def _any(choices: Sequence[Any]) -> Any:
+    return choices[0] if len(choices) == 1 else AnyClip(tuple(choices))
 
 
 def _picture(stem: Path) -> Path | None:
@@ -224,4 +266,6 @@ LAYOUTS = {
                          "may be missing), or folders of them"),
     "frames": Layout(_frames, "0001.png, 0002.png ..., or folders of them; no truth is needed"),
     "film": Layout(_film, "an animated GIF, WebP or PNG file, or a folder of them; no truth is needed"),
+    "video": Layout(partial(_film, suffixes=VIDEOS, length_of=video_length, clip=VideoClip),
+                    "an mp4, avi, mov, mkv or webm file, or a folder of them; no truth is needed"),
 }  # fmt: skip

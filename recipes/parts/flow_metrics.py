@@ -15,7 +15,7 @@ from recipes.parts.warping import warp
 Batch = Mapping[str, Any]
 Outputs = Mapping[str, torch.Tensor]
 SPEEDS = (("s10", 0.0, 10.0), ("s10_50", 10.0, 50.0), ("s50", 50.0, float("inf")))  # px, as AnimeRun's evaluator
-PARTS = ("", "_visible", "_occluded", "_line", "_flat", *(f"_{name}" for name, _, _ in SPEEDS))
+PARTS = ("", "_visible", "_occluded", "_line", "_flat", *(f"_{name}" for name, _, _ in SPEEDS), "_all")
 
 
 class FlowErrors(Metric):
@@ -29,6 +29,8 @@ class FlowErrors(Metric):
     - ``epe_visible``, ``epe_occluded``: where the next frame shows what moves, and where not
     - ``epe_line``, ``epe_flat``: on outlines, and elsewhere
     - ``epe_s10``, ``epe_s10_50``, ``epe_s50``: where the true motion is at most 10 px, above that to 50 px, above that
+    - ``epe_all``: over all pixels with a number in the file, those too that are not valid since it is too large.
+      AnimeRun's evaluator means to leave these out, and then counts every pixel as valid: this is what it gives
     - ``zero_epe`` and, for each of these parts, ``zero_epe_...``: the same of no flow at all
     - ``px1``, ``px3``, ``px5``: percent of pixels that are right within 1, 3, 5 px
     - ``fl_all``: percent wrong by more than 3 px and more than 5 % of the true motion (KITTI 2015)
@@ -108,13 +110,15 @@ class ZeroFlow:
 
 def _sum_batch(flow: torch.Tensor, batch: Batch) -> torch.Tensor:
     truth, valid = batch["flow"].float(), batch["valid"]
-    truth = torch.where(valid, truth, 0.0)
-    error = torch.where(valid, flow - truth, 0.0).norm(dim=2, keepdim=True)
+    told = valid | (truth.isfinite().all(dim=2, keepdim=True) & (truth != 0).any(dim=2, keepdim=True))
+    truth = torch.where(told, truth, 0.0)
+    error = torch.where(told, flow - truth, 0.0).norm(dim=2, keepdim=True)
     length, found = truth.norm(dim=2, keepdim=True), flow.norm(dim=2, keepdim=True)
     steps = truth.shape[1]
     parts = [valid, valid & batch["visible"], valid & batch["occluded"]]
     parts += [valid & batch[name][:, :steps] for name in ("line", "flat")]
     parts += [valid & (length > low) & (length <= high) if low else valid & (length <= high) for _, low, high in SPEEDS]
+    parts.append(told)
     # "not within" where the bad are counted: every comparison with NaN is false.
     shares = [valid & (error <= limit) for limit in (1.0, 3.0, 5.0)]
     shares += [valid & ~(error <= 3.0) & ~(error <= 0.05 * length)]

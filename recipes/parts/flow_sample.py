@@ -16,7 +16,8 @@ Sample = dict[str, torch.Tensor]
 class FlowMaps:
     """What a reader found, all of one size; None is unknown.
 
-    frames: uint8 [T,3,H,W]. flow: float32 [T-1,2,H,W] px, 0 where unknown. valid: bool [T-1,1,H,W], where it is known.
+    frames: uint8 [T,3,H,W]. flow: float32 [T-1,2,H,W] px, 0 where unknown. valid: bool [T-1,1,H,W], where it counts:
+    where it is known and not beyond the data set's own limit.
     seen: bool [T-1,1,H,W], seen in the next frame too. segments: int64 [T,1,H,W], below 0 none. flat: bool [T,1,H,W],
     no outline.
     """
