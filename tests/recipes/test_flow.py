@@ -1,5 +1,6 @@
 """The flow recipe as a whole: it learns without labels, draws, goes on to real pairs, and says what is wrong."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
 from PIL import Image
+from torch.nn.parallel import DistributedDataParallel
 
 from ignition.config import load_config
 from ignition.evaluate import main as evaluate
@@ -65,6 +69,7 @@ def test_the_real_size_has_the_published_numbers():
     real = settings_of("flow_animerun")
     assert real["optimizer"] | {"name": "AdamW", "lr": 1.25e-4, "weight_decay": 1e-4} == real["optimizer"]
     assert (real["recipe"]["height"], real["recipe"]["width"], real["recipe"]["frames"]) == (368, 768, 5)
+    assert real["recipe"]["max_stride"] == 2
     assert (real["data"]["batch_size"], real["trainer"]["epochs"], real["clip"]["max_norm"]) == (4, 120, 1.0)
     assert (real["loss"]["smooth"], real["loss"]["consistency"]) == (0.5, 0.1)
     assert real["schedule"]["start_factor"] == 1 / 25
@@ -82,9 +87,10 @@ def test_every_network_passes_the_check(model, size, capsys):
     assert not Path("runs").exists()
 
 
-def test_all_terms_are_finite_and_train_on_clips_of_three_frames():
+@pytest.mark.parametrize("kind", ["affine", "homography"])
+def test_all_terms_are_finite_and_train_on_clips_of_three_frames(kind):
     recipe_class = load_recipe(RECIPE)
-    recipe = recipe_class(recipe_class.Settings(frames=3, occlusion_from=0), None)
+    recipe = recipe_class(recipe_class.Settings(frames=3, occlusion_from=0, segment_model=kind), None)
     data = ProceduralCartoons(2, size=(32, 48), frames=3, fixed=True)
     batch = {name: torch.stack([data[index][name] for index in range(2)]) for name in data[0]}
     model = recipe.model()
@@ -134,6 +140,36 @@ def test_the_teacher_is_the_average_of_the_weights_where_one_is_kept():
     recipe.losses(recipe.model(), batch, Progress(weights=weights))
 
     assert seen == [4]  # both ways of two pairs, once
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_two_processes_learn_from_the_second_pass_what_one_would(tmp_path, kept):
+    multiprocessing.start_processes(second_pass_on_rank, (str(tmp_path), kept), nprocs=2, start_method="fork")
+    (one, alone), (two, other) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+
+    assert all(torch.equal(one[name], two[name]) for name in one)  # though the network was called twice in a step
+    assert all(torch.allclose(one[name], (alone[name] + other[name]) / 2, rtol=1e-3, atol=1e-6) for name in one)
+
+
+def second_pass_on_rank(rank, folder, kept):
+    """Gradients of a step with a second pass, taught by averaged weights or by the network's own flow."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", world_size=2, rank=rank)
+    recipe_class = load_recipe(RECIPE)
+    recipe = recipe_class(recipe_class.Settings(), None)
+    torch.manual_seed(0)
+    model = recipe.model()
+    recipe.teacher = copy.deepcopy(model) if kept else None
+    data = ProceduralCartoons(4, size=(32, 48), fixed=True)
+    batch = {name: torch.stack([data[index][name] for index in (rank, rank + 2)]) for name in data[0]}
+    weights, found = {**dict.fromkeys(TERMS, 0.0), "census": 1.0, "teacher": 1.0}, []
+    for network in (DistributedDataParallel(model), model):
+        model.zero_grad()
+        torch.manual_seed(1)
+        sum(recipe.losses(network, batch, Progress(weights=weights)).values()).backward()
+        found.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
 
 
 def test_signals_tell_no_flow_from_the_true_one():

@@ -11,8 +11,9 @@ from PIL import Image
 
 from recipes.parts.data_error import DataError
 from recipes.parts.flow_datasets import flow_dataset
-from recipes.parts.flow_layouts import LAYOUTS
+from recipes.parts.flow_layouts import LAYOUTS, Window
 from tests.recipes.parts.test_flow_files import write_flo
+from tests.recipes.parts.test_video_files import write_video
 
 H, W = 16, 24
 DRAW = np.random.default_rng(0)
@@ -66,12 +67,29 @@ def test_animerun_in_either_spelling(tmp_path, unmatched, forward):
 
 
 def test_animerun_trains_on_all_colourings_in_clips(tmp_path):
-    data = flow_dataset("animerun", animerun(tmp_path), training=True, frames=3)
+    data = flow_dataset("animerun", animerun(tmp_path), training=True, window=Window(3))
 
     assert len(data) == 2 * 2 * 2  # scenes, colourings, clips of three of four frames
     sample = data[0]
     assert (255 * sample["frames"][:, 0, 0, 0]).round().tolist() == [101, 102, 103]
     assert sample["flow"][:, 0, 0, 0].tolist() == [1.0, 2.0]
+
+
+def test_a_clip_draws_its_step_and_has_truth_for_neighbours_only(tmp_path):
+    data = flow_dataset("animerun", animerun(tmp_path, frames=6), training=True, window=Window(3, max_stride=2))
+
+    assert len(data) == 2 * 2 * 4  # as many as with neighbours alone
+    torch.manual_seed(0)
+    steps = set()
+    for _ in range(12):
+        sample = data[1]  # begins with the second of six frames: the step may be 1 or 2
+        numbers = (255 * sample["frames"][:, 0, 0, 0]).round().int() - 100
+        steps.add(tuple(numbers.tolist()))
+        assert sample["valid"].any().item() == sample["visible"].any().item() == (numbers[1] == 3).item()
+        assert sample["line"].any() and sample["segments"].unique().tolist() == [0, 1, 2]
+    assert steps == {(2, 3, 4), (2, 4, 6)}
+    last = {tuple((255 * data[3]["frames"][:, 0, 0, 0]).round().tolist()) for _ in range(12)}
+    assert last == {(104.0, 105.0, 106.0)}  # there are none beyond
 
 
 def test_animeruns_large_flows_do_not_count(tmp_path):
@@ -123,7 +141,7 @@ def test_frames_of_a_folder_are_neighbours_by_number(tmp_path):
     for number in (8, 9, 10, 11):
         picture(tmp_path / f"shot {number}.png", number)
 
-    data = flow_dataset("frames", tmp_path, training=True, frames=3)
+    data = flow_dataset("frames", tmp_path, training=True, window=Window(3))
 
     assert len(data) == 2
     assert (255 * data[1]["frames"][:, 0, 0, 0]).round().tolist() == [9, 10, 11]
@@ -134,6 +152,26 @@ def test_a_film_is_a_clip_for_each_pair_of_its_frames(tmp_path):
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert len(flow_dataset("film", tmp_path / "a.gif", training=True)) == 2
     assert flow_dataset("film", tmp_path, training=True)[1]["frames"].shape == (2, 3, H, W)
+
+
+@pytest.mark.parametrize("name", ["frames", "film", "video"])
+def test_frames_without_truth_come_in_steps_as_well(tmp_path, name):
+    pictures = [np.full((H, W, 3), 40 * k, np.uint8) for k in range(5)]
+    if name == "frames":
+        for number, pixels in enumerate(pictures):
+            Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    elif name == "film":
+        first, *rest = map(Image.fromarray, pictures)
+        first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    else:
+        write_video(tmp_path / "a.avi", pictures)
+
+    data = flow_dataset(name, tmp_path, training=True, window=Window(2, max_stride=2))
+
+    torch.manual_seed(0)
+    pairs = {tuple((255 / 40 * data[1]["frames"][:, 0, 0, 0]).round().int().tolist()) for _ in range(12)}
+    assert len(data) == 4 and pairs == {(1, 2), (1, 3)}
+    assert not data[1]["valid"].any()
 
 
 def sintel(root):

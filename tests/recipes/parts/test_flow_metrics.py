@@ -57,6 +57,7 @@ def test_every_error_of_five_pixels_by_hand():
             "epe_s10": 2.5 / 3,  # 10 px is not more than 10 px
             "epe_s10_50": 4.0,
             "epe_s50": 4.0,
+            "epe_all": 10.5 / 5,
             "zero_epe": 135 / 5,
             "zero_epe_visible": 135 / 4,
             "zero_epe_occluded": 0.0,
@@ -65,6 +66,7 @@ def test_every_error_of_five_pixels_by_hand():
             "zero_epe_s10": 15 / 3,
             "zero_epe_s10_50": 20.0,
             "zero_epe_s50": 100.0,
+            "zero_epe_all": 135 / 5,
             "px1": 40.0,
             "px3": 60.0,
             "px5": 100.0,
@@ -74,6 +76,13 @@ def test_every_error_of_five_pixels_by_hand():
         },
         rel=1e-5,
     )
+
+
+def test_all_pixels_are_those_with_a_number_also_where_it_is_too_large_to_be_valid():
+    truth = [(3, 4), (1500, 0), (0, 0), (NAN, 0)]  # 1500 px is beyond AnimeRun's limit; then two unknown
+    found = scores(([(3, 4), (1400, 0), (7, 7), (7, 7)], make_batch(truth, valid=[0])))
+    assert (found["epe"], found["zero_epe"]) == (0.0, 5.0)
+    assert (found["epe_all"], found["zero_epe_all"]) == (50.0, 752.5)
 
 
 def test_no_flow_scores_the_zero_errors():
