@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from ignition import distributed
 from ignition.assembly import AssemblyError
 from ignition.data import BadSample
 from ignition.events import Diverged, Stop, go_on, stop
@@ -118,7 +119,8 @@ class Lifecycle:
             training.write_status(self.trainer, "diverged", reason)
             raise Diverged(reason) from error
         except BadSample as error:
-            self._save_if_whole()
+            if error.everywhere or distributed.world_size() == 1:  # else the others would not come to save
+                self._save_if_whole()
             training.write_status(self.trainer, "failed", str(error))
             raise
         except KeyboardInterrupt:

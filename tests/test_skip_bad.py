@@ -102,17 +102,28 @@ def test_a_run_cut_in_the_middle_of_an_epoch_and_resumed_is_the_one_that_was_not
     assert all(torch.equal(one, two) for one, two in zip(weights("cut").values(), weights("straight").values()))
 
 
+def two_processes(*words):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return subprocess.run(
+        [*launcher, "-m", "ignition.run", *words, "--output", "two"],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+
+
+def test_one_of_two_processes_that_ends_at_a_bad_sample_does_not_wait_for_the_other_to_save(frames):
+    done = two_processes(*words(frames, "data.skip_bad=false", "data.val={name: procedural}", "recipe.val_samples=4"))
+    assert done.returncode == 1
+    assert "0020.png" in done.stderr
+    assert json.loads(Path("two/status.json").read_text())["status"] in ("failed", "preempted")
+
+
 @pytest.mark.parametrize("more", [(), (3, 7)])
 def test_two_processes_count_together(frames, more):
     for number in more:
         (frames / f"{number:04d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     val = ["data.val={name: procedural}", "recipe.val_samples=4"] if more else []
-    done = subprocess.run(
-        [*launcher, "-m", "ignition.run", *words(frames, *val, "--output", "two")],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
+    done = two_processes(*words(frames, *val))
     if more:  # too many: both end alike at the end of the epoch, and the folder says why
         assert values("two", "data/skipped") == [6]
         status = json.loads(Path("two/status.json").read_text())

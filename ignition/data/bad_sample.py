@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 
 class BadSample(RuntimeError):
-    """A sample could not be read or batched; says which one of which split. ``details`` has the traceback."""
+    """A sample could not be read or batched; says which one of which split.
 
-    def __init__(self, message: str, details: str = ""):
+    Attributes:
+        details: the traceback.
+        everywhere: all processes of the run raise it at the same place, and not one alone.
+    """
+
+    def __init__(self, message: str, details: str = "", *, everywhere: bool = False):
         super().__init__(message)
-        self.details = details
+        self.details, self.everywhere = details, everywhere
 
 
 @dataclass(frozen=True)

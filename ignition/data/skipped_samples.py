@@ -76,7 +76,8 @@ class SkippedSamples:
         if bad > LIMIT * self.length:
             raise BadSample(
                 f"{bad} of the {self.length} samples of the {self.split} data cannot be read, more than a tenth (the "
-                "warnings name them): see whether the data is whole and the disk is there, or take them out of it"
+                "warnings name them): see whether the data is whole and the disk is there, or take them out of it",
+                everywhere=True,
             )
 
     def state_dict(self) -> dict[str, list[int]]:

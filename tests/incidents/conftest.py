@@ -24,14 +24,17 @@ RULE = torch.tensor([1.0, -2.0, 0.5, 0.0])
 
 
 class Vectors(Dataset):
-    def __init__(self, count, seed, odd=-1, value=None):
+    def __init__(self, count, seed, odd=-1, value=None, unreadable=0):
         self.x = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
         self.odd, self.value = odd, float("nan") if value is None else value
+        self.unreadable = unreadable
 
     def __len__(self):
         return len(self.x)
 
     def __getitem__(self, index):
+        if index < self.unreadable:
+            raise OSError(f"/data/{index}.npy is gone")
         y = self.x[index] @ RULE
         noisy = self.x[index] + 0.01 * torch.randn(4)
         return {"x": noisy, "y": (y * 0 + self.value if index == self.odd else y)[None]}
@@ -48,12 +51,14 @@ class Recipe:
         outside_for: int = 1
         norm: bool = False
         count: int = 128
+        unreadable: int = 0
 
     def __init__(self, settings, data):
         self.settings, self.data = settings, data
 
     def datasets(self):
-        return Splits(train=Vectors(self.settings.count, 1, self.settings.odd, self.settings.value), val=Vectors(8, 2))
+        s = self.settings
+        return Splits(train=Vectors(s.count, 1, s.odd, s.value, s.unreadable), val=Vectors(8, 2))
 
     def model(self):
         middle = nn.BatchNorm1d(8) if self.settings.norm else nn.Dropout(0.1)

@@ -96,6 +96,7 @@ def test_a_loss_that_goes_wrong_at_a_point_of_the_run_is_told_from_wrong_weights
 
 SETTINGS = {
     "accumulation": ["trainer.accumulate=3"],
+    "unreadable samples": ["data.skip_bad=true", "recipe.unreadable=10"],
     "workers": ["data.workers=1"],
     "batch norm": ["recipe.norm=true"],  # no sample can be run alone: each is left out in turn
     "half precision": ["trainer.amp=bf16"],
