@@ -1,16 +1,18 @@
-"""A ResNet-18 cut off where a decoder takes over."""
+"""A ResNet-18 or 34 cut off where a decoder takes over."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import resnet18, resnet34
 
 CHANNELS = (64, 64, 128, 256, 512)  # after the stem (1/2) and layers 1 to 4 (1/4, 1/8, 1/16, 1/32)
 
+NETWORKS = {18: resnet18, 34: resnet34}
+
 
 class ResNetEncoder(nn.Module):
-    """ResNet-18 (He, 2015) up to layer ``depth``, without weights; gives its features fine to coarse.
+    """ResNet-18 or 34 (He, 2015) up to layer ``depth``, without weights; gives its features fine to coarse.
 
     The parameters are named as torchvision's, so that its files fit. Images in 0..1 are normalised inside with the
     mean and deviation that those files expect.
@@ -22,11 +24,13 @@ class ResNetEncoder(nn.Module):
     mean: torch.Tensor
     deviation: torch.Tensor
 
-    def __init__(self, depth: int = 3):
+    def __init__(self, depth: int = 3, *, layers: int = 18):
         if not 1 <= depth <= 4:
-            raise ValueError(f"depth is {depth}; a ResNet-18 has layers 1 to 4")
+            raise ValueError(f"depth is {depth}; a ResNet-{layers} has layers 1 to 4")
+        if layers not in NETWORKS:
+            raise ValueError(f"layers is {layers}; it can be 18 or 34")
         super().__init__()
-        whole = resnet18(weights=None)
+        whole = NETWORKS[layers](weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
         self.depth = depth
         for number in range(1, depth + 1):

@@ -1,0 +1,76 @@
+"""Maps of pictures too large for a network's memory, from overlapping tiles and without seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from recipes.parts.unet import pad_to
+
+
+def predict_in_tiles(
+    predict: Callable[[torch.Tensor], torch.Tensor], picture: torch.Tensor, *, tile: int, halo: int, stride: int
+) -> torch.Tensor:
+    """``predict`` of ``picture`` [B,C,H,W], tile by tile: [B,out,H,W], without gradient.
+
+    Tiles stand on multiples of ``stride``, so that pooling meets the same pixels in each as in the whole. Of a tile the
+    ``halo`` px next to an edge that is not the picture's own are not used; over the next ``halo`` px its weight rises
+    from 0 to 1, and what tiles say there is blended. So the result is that of the whole picture where ``halo`` is at
+    least as far as the network sees, and goes over smoothly from tile to tile where it is less.
+
+    Args:
+        tile: height and width of a tile, px. A picture that is no larger is predicted at once.
+        halo: px.
+        stride: px, of the network.
+
+    Raises:
+        ValueError: the tile is too small for its halo.
+
+    >>> blur = torch.nn.AvgPool2d(5, stride=1, padding=2, count_include_pad=False)
+    >>> picture = torch.rand(1, 2, 70, 90)
+    >>> torch.allclose(predict_in_tiles(blur, picture, tile=32, halo=4, stride=4), blur(picture), atol=1e-6)
+    True
+    """
+    if halo < 0 or tile < 4 * halo + stride or tile % stride:
+        raise ValueError(f"tile is {tile} px; it must be a multiple of {stride} and at least 4 x {halo} + {stride}")
+    height, width = picture.shape[-2:]
+    with torch.inference_mode():
+        if height <= tile and width <= tile:
+            return predict(picture)
+        padded = pad_to(picture, stride)
+        total = padded.new_zeros(())
+        weight = padded.new_zeros(1, 1, *padded.shape[-2:])
+        rows, columns = (_starts(length, tile, halo, stride) for length in padded.shape[-2:])
+        for top in rows:
+            for left in columns:
+                part = predict(padded[..., top : top + tile, left : left + tile])
+                if total.ndim == 0:
+                    total = part.new_zeros(*part.shape[:2], *padded.shape[-2:])
+                tall, wide = part.shape[-2:]
+                ramp = (
+                    _ramp(top, tall, padded.shape[-2], halo, part)[:, None]
+                    * _ramp(left, wide, padded.shape[-1], halo, part)
+                )  # fmt: skip
+                total[..., top : top + tall, left : left + wide] += part * ramp
+                weight[..., top : top + tall, left : left + wide] += ramp
+        return (total / weight)[..., :height, :width]
+
+
+def _starts(length: int, tile: int, halo: int, stride: int) -> list[int]:
+    """Where tiles begin, so that each place lies at least 2 halos inside of one, or at the picture's own edge."""
+    if length <= tile:
+        return [0]
+    step = max((tile - 3 * halo) // stride * stride, stride)
+    return sorted({*range(0, length - tile, step), length - tile})
+
+
+def _ramp(start: int, size: int, length: int, halo: int, like: torch.Tensor) -> torch.Tensor:
+    """A tile's weight along one axis, [size]: 1, falling to 0 towards edges that are not the picture's own."""
+    place = torch.arange(size, dtype=torch.float32, device=like.device) + 0.5
+    away = torch.full_like(place, torch.inf)
+    if start > 0:
+        away = torch.minimum(away, place)
+    if start + size < length:
+        away = torch.minimum(away, size - place)
+    return ((away - halo) / max(halo, 1)).clamp(0.0, 1.0)
