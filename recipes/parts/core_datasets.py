@@ -123,7 +123,7 @@ def region(size: tuple[int, int], split: str, *, val_share: float) -> Window:
 
 
 def collate_cores(samples: Sequence[Sample]) -> Sample:
-    """Stack samples; smaller ones are padded on the right and below with pixels that are not ``valid``.
+    """Stack samples; smaller ones are padded on the right and below with white pixels that are not ``valid``.
 
     >>> small, large = ({"he": torch.ones(3, 1, w), "valid": torch.ones(1, 1, w, dtype=torch.bool)} for w in (1, 2))
     >>> batch = collate_cores([small, large])
@@ -132,7 +132,10 @@ def collate_cores(samples: Sequence[Sample]) -> Sample:
     """
     height, width = (max(sample["he"].shape[axis] for sample in samples) for axis in (1, 2))
     padded = [
-        {name: F.pad(value, (0, width - value.shape[2], 0, height - value.shape[1])) for name, value in sample.items()}
+        {
+            name: F.pad(value, (0, width - value.shape[2], 0, height - value.shape[1]), value=float(name == "he"))
+            for name, value in sample.items()
+        }
         for sample in samples
     ]
     batch: Sample = default_collate(padded)

@@ -15,7 +15,7 @@ FLOOR = np.array([400, 250, 180, 300, 220, 150, 90, 260], dtype=np.float32)
 
 
 class ProceduralCore:
-    """A core that is drawn when first asked for, and kept: 0.7 MB at 192 px. It is a function of (seed, number) alone.
+    """A core that is drawn when first asked for, and kept: 1 MB at 160 px. It is a function of (seed, number) alone.
 
     Stains and gains are the core's own, as those of a slide are: directions of both stains, how much of them was
     taken, how much light came through, and how bright each antibody is.
@@ -28,7 +28,7 @@ class ProceduralCore:
     {'he': (3, 32, 48), 'target': (8, 32, 48), 'valid': (1, 32, 48)}
     """
 
-    def __init__(self, number: int, *, side: int = 192, seed: int = 0, shift: float = 1.0):
+    def __init__(self, number: int, *, side: int = 160, seed: int = 0, shift: float = 1.0):
         self.id, self.side, self.shift = f"procedural-{seed}-{number}", side, shift
         self._entropy = (seed, number)
         self._drawn: tuple[torch.Tensor, torch.Tensor] | None = None

@@ -44,7 +44,7 @@ def spread(found: Staining) -> torch.Tensor:
 
     The slope is the same however flat a prediction is. Channels in which the batch has nothing do not count.
     """
-    markers, truth = _spread(found.markers, found.valid), _spread(found.truth, found.valid)
+    markers, truth = channel_spread(found.markers, found.valid), channel_spread(found.truth, found.valid)
     missing = (1 - markers / truth.clamp_min(STILL)).relu() * (truth > STILL)
     return _weighted(missing, found)
 
@@ -60,12 +60,12 @@ def focal(found: Staining, *, positive: float) -> torch.Tensor:
 
 def variance_exponential(found: Staining) -> torch.Tensor:
     """exp(-100 variance) of each channel's prediction: near 1 wherever a marker is rare, right or wrong."""
-    return _weighted((-EXPLOSIVE * _spread(found.markers, found.valid).square()).exp(), found)
+    return _weighted((-EXPLOSIVE * channel_spread(found.markers, found.valid).square()).exp(), found)
 
 
 def variance_square(found: Staining) -> torch.Tensor:
     """relu(0.01 - variance)^2 of each channel's prediction: at most 0.0001, so next to nothing at any usual weight."""
-    return _weighted((INERT - _spread(found.markers, found.valid).square()).relu().square(), found)
+    return _weighted((INERT - channel_spread(found.markers, found.valid).square()).relu().square(), found)
 
 
 TERMS: dict[str, Callable[[Staining], torch.Tensor]] = {
@@ -99,7 +99,7 @@ def _steepness(maps: torch.Tensor) -> torch.Tensor:
     return torch.hypot(across, down)
 
 
-def _spread(maps: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def channel_spread(maps: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """The standard deviation [C] of ``maps`` [B,C,H,W] over the valid pixels."""
     count = valid.sum().clamp_min(1)
     mean = torch.where(valid, maps, 0.0).sum((0, 2, 3), keepdim=True) / count

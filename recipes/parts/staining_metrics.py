@@ -59,14 +59,12 @@ class StainingErrors(Metric):
         rows += [error.abs(), alike, said, true, said & true]
         sums = [torch.where(valid, row, 0).sum((0, 2, 3), dtype=self._double_dtype) for row in rows]
         self._sums = self._sums.to(markers.device) + torch.stack(sums)
-        place = (markers * BINS).long().clamp(0, BINS - 1)
-        place = place + BINS * torch.arange(len(self.channels), device=place.device).view(-1, 1, 1)
-        known = valid.expand_as(true)
-        ranked = [
-            torch.bincount(place[known & chosen], minlength=BINS * len(self.channels)).view(-1, BINS)
-            for chosen in (~true, true)
-        ]
-        self._ranked = self._ranked.to(markers.device) + torch.stack(ranked)
+        place = (markers * BINS).long().clamp_(0, BINS - 1)
+        size = BINS * len(self.channels)
+        place += BINS * torch.arange(len(self.channels), device=place.device).view(-1, 1, 1) + size * true
+        place.masked_fill_(~valid, 2 * size)  # one more bin, for what does not count
+        ranked = torch.bincount(place.flatten(), minlength=2 * size + 1)[:-1].view_as(self._ranked)
+        self._ranked = self._ranked.to(markers.device) + ranked
 
     @sync_all_reduce("_sums", "_ranked")
     def compute(self) -> dict[str, float]:
