@@ -137,10 +137,11 @@ class Recipe:
         return [name not in blank for name in channels]
 
     def initialize(self, model: nn.Module) -> None:
-        """Scales and weights of the channels by the training cores; weights from ``recipe.pretrained``."""
+        """Scales of the channels, and where they begin, by the training cores; weights from ``recipe.pretrained``."""
         s = self.settings
         positive = s.positive if s.channel_weights == "prevalence" else None
-        model.scaler.fit(self._training_parts(), low=s.low, high=s.high, positive=positive)  # type: ignore[operator, union-attr]
+        mean = model.scaler.fit(self._training_parts(), low=s.low, high=s.high, positive=positive)  # type: ignore[operator, union-attr]
+        model.start_at(mean)  # type: ignore[operator]
         if s.pretrained is not None:
             state = read_state_dict(weights_file(s.pretrained, recipe="recipes/spatial.py"))
             # torchvision's own files name the parts of what stands as `network.encoder` here. Scales stay as fitted.

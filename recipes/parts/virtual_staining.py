@@ -44,6 +44,11 @@ class VirtualStaining(nn.Module):
         self.network, self.boundary_input = network, boundary_input
         self.scaler = ChannelScaler(counted)
 
+    @torch.no_grad()
+    def start_at(self, mean: torch.Tensor) -> None:
+        """Let the network begin with about the mean [C] of each channel, in 0..1, for most is background."""
+        self.network.head.bias.copy_(mean.clamp(0.01, 0.99).logit())  # type: ignore[union-attr, operator]
+
     def forward(self, he: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> Staining:
         """Predict the markers of ``he`` [B,3,H,W] in 0..1, beside ``target`` [B,C,H,W] as stored."""
         return self.beside(self.markers(he), target, valid)
