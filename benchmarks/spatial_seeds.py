@@ -1,7 +1,7 @@
 """How steady the default config of the spatial recipe is, beside the one it was made from, over several seeds.
 
-``python benchmarks/spatial_seeds.py [SEEDS] [key=value ...]`` trains `spatial` and `spatial_before` with each seed, in a
-folder that is thrown away, and prints a table: a row a run, and the means over the seeds.
+``python benchmarks/spatial_seeds.py [SEEDS] [key=value ...]`` trains `spatial` and `spatial_before` with each seed, in
+a folder that is thrown away, and prints a table: a row a run, and the means over the seeds.
 
 - ``std``: the standard deviation of the last five validation losses (`LAST`).
 - ``improvement``: the mean training loss of the first epoch less that of the last.
@@ -45,7 +45,8 @@ def train(config: str, seed: int, folder: Path, settings: list[str]) -> float:
     """Train a config with a seed; gives the minutes it took."""
     began = time.perf_counter()
     words = [
-        str(ROOT / "recipes" / "spatial.py"), "--config", str(ROOT / "configs" / f"{config}.yaml"), "--output", str(folder),
+        str(ROOT / "recipes" / "spatial.py"), "--config", str(ROOT / "configs" / f"{config}.yaml"),
+        "--output", str(folder),
         f"trainer.seed={seed}", "logging.tensorboard=false", "logging.progress=false", "logging.pictures=0", *settings,
     ]  # fmt: skip
     if run(words) != 0:

@@ -7,9 +7,8 @@ What this recipe does otherwise than common code for it, and why:
 - Flips, turns and bends move the picture and the markers alike; only the stains change in the picture alone.
 - Training and validation data are different cores, never patches of one; validation is on whole cores, always the same
   pixels, so that a schedule that waits for a better validation loss waits for the network and not for luck.
-- The floor under the spread of a prediction is relative to that of the truth, and has a slope wherever it is passed.
-  exp(-100 variance) has none where a prediction is right, and punishes a rare marker for being rare; (0.01 - variance)^2
-  is at most 0.0001.
+- The floor under the spread of a prediction is relative to that of the truth, and pulls as hard wherever it is passed.
+  exp(-100 variance) punishes a rare marker for being rare, right or wrong; (0.01 - variance)^2 is at most 0.0001.
 - Blank and autofluorescence channels count nothing, and are told apart.
 """
 
@@ -137,11 +136,10 @@ class Recipe:
         return [name not in blank for name in channels]
 
     def initialize(self, model: nn.Module) -> None:
-        """Scales of the channels, and where they begin, by the training cores; weights from ``recipe.pretrained``."""
+        """Scales and weights of the channels by the training cores; weights from ``recipe.pretrained``."""
         s = self.settings
         positive = s.positive if s.channel_weights == "prevalence" else None
-        mean = model.scaler.fit(self._training_parts(), low=s.low, high=s.high, positive=positive)  # type: ignore[operator, union-attr]
-        model.start_at(mean)  # type: ignore[operator]
+        model.scaler.fit(self._training_parts(), low=s.low, high=s.high, positive=positive)  # type: ignore[operator, union-attr]
         if s.pretrained is not None:
             state = read_state_dict(weights_file(s.pretrained, recipe="recipes/spatial.py"))
             # torchvision's own files name the parts of what stands as `network.encoder` here. Scales stay as fitted.
@@ -196,7 +194,13 @@ class Recipe:
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Staining) -> dict[str, torch.Tensor]:
         """The middle of each core: H&E, and each channel predicted and measured."""
-        down, across = (slice(max(0, (n - SHOWN) // 2), max(0, (n - SHOWN) // 2) + SHOWN) for n in batch["he"].shape[2:])
+        down, across = (
+            slice(max(0, (n - SHOWN) // 2), max(0, (n - SHOWN) // 2) + SHOWN) for n in batch["he"].shape[2:]
+        )
         rows = zip(*(part[..., down, across] for part in (batch["he"], outputs.markers, outputs.truth)))
-        channels = self.settings.channels
-        return {f"spatial-{number}": staining_strip(*row, channels=channels) for number, row in enumerate(rows, start=1)}
+        channels = [
+            name if counts else f"{name} (apart)" for name, counts in zip(self.settings.channels, self._counted())
+        ]
+        return {
+            f"spatial-{number}": staining_strip(*row, channels=channels) for number, row in enumerate(rows, start=1)
+        }

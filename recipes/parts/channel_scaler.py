@@ -27,7 +27,6 @@ class ChannelScaler(nn.Module):
     >>> scaler = ChannelScaler([True, True])
     >>> ramp = torch.linspace(0, 100, 1001)
     >>> scaler.fit_values(torch.stack([ramp, torch.zeros(1001)]), low=0.0, high=0.5)
-    tensor([0.7502, 0.0000])
     >>> scaler(torch.tensor([25.0, 3.0]).view(1, 2, 1, 1)).flatten()
     tensor([0.5000, 1.0000])
     """
@@ -48,22 +47,18 @@ class ChannelScaler(nn.Module):
         low, high = self.low.view(-1, 1, 1), self.high.view(-1, 1, 1)
         return ((target.float() - low) / (high - low)).clamp(0.0, 1.0)
 
-    def fit(self, cores: Sequence[Any], *, low: float, high: float, positive: float | None) -> torch.Tensor:
+    def fit(self, cores: Sequence[Any], *, low: float, high: float, positive: float | None) -> None:
         """Take quantiles from cores, each a `Core` and the window of it that is trained on; see `fit_values`."""
         samples = []
         for core, window in cores:
             sample = core.read(window)
             known = sample["target"].flatten(1)[:, sample["valid"].flatten()]
             samples.append(known[:, :: max(1, known.shape[1] // PIXELS)])
-        return self.fit_values(torch.cat(samples, 1), low=low, high=high, positive=positive)
+        self.fit_values(torch.cat(samples, 1), low=low, high=high, positive=positive)
 
     @torch.no_grad()
-    def fit_values(
-        self, values: torch.Tensor, *, low: float, high: float, positive: float | None = None
-    ) -> torch.Tensor:
+    def fit_values(self, values: torch.Tensor, *, low: float, high: float, positive: float | None = None) -> None:
         """Take the quantiles ``low`` and ``high`` of ``values`` [C,N]; of channels without any spread, the next unit.
-
-        Gives the scaled channels' means [C].
 
         Args:
             positive: a scaled value from which a pixel counts as positive. A channel's weight is then the inverse of
@@ -87,7 +82,6 @@ class ChannelScaler(nn.Module):
             share = (self(values[None, :, :, None]) > positive).float().mean((0, 2, 3)).clamp_min(1e-6)
             weights = (share[counted].median() / share).clamp(LEAST, MOST) * counted
         self.weights.copy_(weights * counted.sum() / weights.sum())
-        return self(values[None, :, :, None]).mean((0, 2, 3))
 
 
 def whole(core: Any) -> tuple[Any, Window]:

@@ -19,9 +19,11 @@ class Window(NamedTuple):
 
 
 class Core(Protocol):
-    """What data sets are made of. ``id`` tells cores apart; neighbouring patches of one share stain and statistics."""
+    """What data sets are made of. Neighbouring patches of one core share stain and statistics."""
 
-    id: str
+    @property
+    def id(self) -> str:
+        """Its name."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -31,8 +31,8 @@ class CorePatches(Dataset[Sample]):
         for core, window in parts:
             if min(window.height, window.width) < size:
                 raise DataError(
-                    f"{core.id} has {window.height} x {window.width} px to train on, and a patch {size} px: say a smaller "
-                    "recipe.patch"
+                    f"{core.id} has {window.height} x {window.width} px to train on, and a patch {size} px: "
+                    "say a smaller recipe.patch"
                 )
         self.parts, self.patch, self.each = list(parts), size, each
 

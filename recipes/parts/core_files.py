@@ -89,7 +89,9 @@ def open_core(
         raise DataError(f"{target} has shape {shape}, and {he} is {size[0]} x {size[1]} px: they must be of one size")
     found = shape[2] if last else shape[0]
     if found != count:
-        raise DataError(f"{target} has {found} channels where {count} are named; say recipe.channels=[...] in its order")
+        raise DataError(
+            f"{target} has {found} channels where {count} are named; say recipe.channels=[...] in its order"
+        )
     if mask is not None and (here := _shape(mask)[1][:2]) != size:
         raise DataError(f"{mask} is {here[0]} x {here[1]} px, and {he} is {size[0]} x {size[1]} px")
     if markers[0].kind == "f":

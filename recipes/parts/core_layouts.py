@@ -130,8 +130,8 @@ def _all_differ(ids: Sequence[tuple[str, str]]) -> None:
 def _hemit(root: Path, channels: Sequence[str]) -> list[StoredCore]:
     """HEMIT (Bian et al., 2024): ``input`` and ``label`` with files of one name each, in train, val and test or not."""
     parts = [part for part in PARTS if (root / part / "input").is_dir()]
-    folders = [(root / part, part) for part in parts] or [(root, None)]
-    return [core for folder, part in folders for core in _of_folder(folder, part, len(channels))]
+    folders: list[tuple[Path, str | None]] = [(root / part, part) for part in parts]
+    return [core for folder, part in folders or [(root, None)] for core in _of_folder(folder, part, len(channels))]
 
 
 def _of_folder(folder: Path, part: str | None, count: int) -> Iterator[StoredCore]:

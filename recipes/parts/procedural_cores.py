@@ -9,7 +9,7 @@ from recipes.parts.core import Sample, Window
 from recipes.parts.stain_space import stain_matrix, stained
 from recipes.parts.tissue import PANEL, draw_tissue
 
-# What a marker of full strength reads in 16 bits, and what is read where there is none: a dim antibody and a bright one.
+# What a marker of full strength reads in 16 bits, and what is read where there is none: dim antibodies and bright ones.
 STRENGTH = np.array([9000, 5200, 1600, 4000, 2600, 3400, 7000, 300], dtype=np.float32)
 FLOOR = np.array([400, 250, 180, 300, 220, 150, 90, 260], dtype=np.float32)
 

@@ -31,21 +31,19 @@ class StainAugmentation(nn.Module):
         jitter: how much of each stain was taken is multiplied by 1 +- this.
     """
 
-    def __init__(
-        self, patch: int, *, turn: bool = True, elastic: float = 0.2, bend: float = 1.0, jitter: float = 0.1
-    ):
+    def __init__(self, patch: int, *, turn: bool = True, elastic: float = 0.2, bend: float = 1.0, jitter: float = 0.1):
         super().__init__()
-        steps: list[nn.Module] = []
+        steps: list[Any] = []
         if turn:
             steps += [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5), K.RandomRotation90((0, 3), p=1.0)]
         if elastic and bend:
             spread = (1 / 3) ** 0.5 / (2 * math.pi**0.5 * SMOOTH)  # of noise in -1..1 after the filter
             strength = bend / (spread * patch / 2)  # in halves of the picture's side
-            size, sigma, alpha = ((value, value) for value in (KERNEL, SMOOTH, strength))
-            steps.append(K.RandomElasticTransform(size, sigma, alpha, align_corners=False, p=elastic))
+            sigma, alpha = (SMOOTH, SMOOTH), (strength, strength)
+            steps.append(K.RandomElasticTransform((KERNEL, KERNEL), sigma, alpha, align_corners=False, p=elastic))
         if jitter:
             steps.append(StainJitter(jitter))
-        # Masks are labels to kornia, and taken from the nearest pixel: markers would be moved otherwise than the picture.
+        # Masks are labels to kornia, and taken from the nearest pixel: markers would move otherwise than the picture.
         like_pictures = {DataKey.MASK: {"resample": Resample.BILINEAR, "align_corners": False}}
         self.steps = (
             K.AugmentationSequential(*steps, data_keys=["input", "mask"], extra_args=like_pictures) if steps else None
@@ -61,7 +59,7 @@ class StainAugmentation(nn.Module):
 
 
 class StainJitter(K.IntensityAugmentationBase2D):
-    """Hematoxylin, eosin and the rest of a picture in optical density times 1 +- ``by`` each (after Tellez et al., 2018)."""
+    """Hematoxylin, eosin and the rest of a picture, as densities, times 1 +- ``by`` each (Tellez et al., 2018)."""
 
     STAINS = ("hematoxylin", "eosin", "rest")
 

@@ -74,7 +74,7 @@ def _place(
     turned = generator.uniform(0, np.pi, len(places))
     angle = np.where(kind == FIBROBLAST, direction[at] + 0.2 * (turned - np.pi / 2), turned)
     long, short = AXES[kind].T * size
-    return Cells(*places.T, kind, long, short, angle)
+    return Cells(places[:, 0], places[:, 1], kind, long, short, angle)
 
 
 def _paint(generator: np.random.Generator, side: int, cells: Cells, inside: np.ndarray) -> Tissue:
@@ -112,8 +112,8 @@ def _paint(generator: np.random.Generator, side: int, cells: Cells, inside: np.n
 
 def _cover(cells: Cells, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each pixel the cell that it is nearest to, and how far (0..1) the cell's nucleus and body cover it."""
-    offsets = np.stack(np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]).reshape(2, -1)
-    middles = np.stack([cells.row, cells.column])
+    offsets = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1].reshape(2, -1)
+    middles = np.stack((cells.row, cells.column))
     pixels = middles.round().astype(int)[:, :, None] + offsets[:, None]
     down, across = pixels - middles[:, :, None]
     along = across * np.cos(cells.angle)[:, None] + down * np.sin(cells.angle)[:, None]

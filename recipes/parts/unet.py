@@ -11,8 +11,8 @@ class UNet(nn.Module):
     """Pictures [B,in,H,W] of any size to maps [B,out,H,W] without a last nonlinearity (Ronneberger et al., 2015).
 
     Two 3x3 convolutions with batch normalisation a level, max pooling on the way down, transposed convolutions on the
-    way up; sizes that ``stride`` does not divide are padded by repeating the border and cut back. Weights begin as He et
-    al. (2015) want them for ReLU.
+    way up; sizes that ``stride`` does not divide are padded by repeating the border and cut back. Weights begin as He
+    et al. (2015) want them for ReLU.
 
     Args:
         base: channels of the first level; each next one has twice as many.

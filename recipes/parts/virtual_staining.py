@@ -13,8 +13,6 @@ from recipes.parts.channel_scaler import ChannelScaler
 from recipes.parts.stain_space import optical_density
 from recipes.parts.tiled_prediction import predict_in_tiles
 
-HEAD = 0.1  # of the last layer's weights, when it begins at the mean
-
 
 class Staining(NamedTuple):
     """What was predicted for a batch, and what it is compared with.
@@ -45,13 +43,6 @@ class VirtualStaining(nn.Module):
         super().__init__()
         self.network, self.boundary_input = network, boundary_input
         self.scaler = ChannelScaler(counted)
-
-    @torch.no_grad()
-    def start_at(self, mean: torch.Tensor) -> None:
-        """Let the network begin near the mean [C] of each channel, in 0..1: most of a picture is background."""
-        head: nn.Conv2d = self.network.head  # type: ignore[assignment]
-        head.bias.copy_(mean.clamp(0.01, 0.99).logit())  # type: ignore[union-attr]
-        head.weight.mul_(HEAD)
 
     def forward(self, he: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> Staining:
         """Predict the markers of ``he`` [B,3,H,W] in 0..1, beside ``target`` [B,C,H,W] as stored."""

@@ -61,7 +61,12 @@ def test_the_full_config_has_the_improved_values_to_the_letter():
     found = loaded("spatial_orion")
 
     assert (found.recipe.base, found.recipe.depth, found.recipe.boundary_input) == (32, 4, True)
-    assert (found.optimizer.lr, found.data.batch_size, found.recipe.val_share, found.trainer.epochs) == (1e-4, 12, 0.2, 30)
+    assert (found.optimizer.lr, found.data.batch_size, found.recipe.val_share, found.trainer.epochs) == (
+        1e-4,
+        12,
+        0.2,
+        30,
+    )
     assert (found.schedule.name, found.schedule.factor, found.schedule.patience) == ("plateau", 0.5, 5)
     assert found.early_stop.patience == 10
     assert weights(found) == dict.fromkeys(TERMS, 0.0) | {

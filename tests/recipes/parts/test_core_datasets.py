@@ -140,7 +140,11 @@ def test_what_is_not_there_is_told(tmp_path, name, folder, words):
 
 def test_cores_of_several_sizes_are_padded_with_white_that_does_not_count():
     samples = [
-        {"he": torch.zeros(3, h, w), "target": torch.full((2, h, w), 5.0), "valid": torch.ones(1, h, w, dtype=torch.bool)}
+        {
+            "he": torch.zeros(3, h, w),
+            "target": torch.full((2, h, w), 5.0),
+            "valid": torch.ones(1, h, w, dtype=torch.bool),
+        }
         for h, w in ((4, 6), (5, 3))
     ]
     batch = collate_cores(samples)

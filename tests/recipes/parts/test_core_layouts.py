@@ -13,9 +13,11 @@ from recipes.parts.data_error import DataError
 CHANNELS = ("DNA", "CD3")
 
 
-def core(folder, name, channels=2, size=(16, 16), value=0):
+def core(folder, name, channels=2, size=(16, 16)):
     np.save(folder / f"core_{name}_HE.npy", np.full((*size, 3), 200, np.uint8))
-    np.save(folder / f"core_{name}_ORION.npy", np.arange(channels, dtype=np.uint8)[:, None, None] + np.zeros((channels, *size), np.uint8) + value)  # fmt: skip
+    markers = np.zeros((channels, *size), np.uint8)
+    markers += np.arange(channels, dtype=np.uint8)[:, None, None]  # each channel its number
+    np.save(folder / f"core_{name}_ORION.npy", markers)
 
 
 def entry(name, **more):

@@ -68,7 +68,7 @@ def test_stains_change_in_the_picture_alone():
 
     assert torch.equal(result["target"], given["target"])
     assert (result["he"] - given["he"]).abs().mean() > 0.01
-    assert 0 <= result["he"].min() and result["he"].max() <= 1
+    assert result["he"].min() >= 0 and result["he"].max() <= 1
 
 
 def test_the_jitter_multiplies_densities_and_leaves_white_white():
@@ -78,7 +78,7 @@ def test_the_jitter_multiplies_densities_and_leaves_white_white():
     factors = (changed / densities)[:, :2]
 
     assert torch.allclose(factors, factors[..., :1, :1].expand_as(factors), atol=5e-3)  # one for each stain of a sample
-    assert 0.8 <= factors.min() and factors.max() <= 1.21
+    assert factors.min() >= 0.8 and factors.max() <= 1.21
     assert torch.equal(StainJitter(0.2)(torch.ones(1, 3, 4, 4)), torch.ones(1, 3, 4, 4))
 
 

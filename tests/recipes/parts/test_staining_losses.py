@@ -120,7 +120,9 @@ def test_blank_channels_are_not_seen(name):
     other[:, 1] = torch.nan
     weights = [1.0, 0.0]
 
-    assert ALL[name](found(guess, truth, weights)).item() == pytest.approx(ALL[name](found(other, truth, weights)).item())
+    assert ALL[name](found(guess, truth, weights)).item() == pytest.approx(
+        ALL[name](found(other, truth, weights)).item()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ALL.keys() - {"ssim"}))

@@ -1,6 +1,5 @@
 """The model of the recipe: its scale, its optional fourth input, whole cores."""
 
-import pytest
 import torch
 from torch import nn
 
@@ -43,16 +42,6 @@ def test_edges_are_the_fourth_input():
     assert network.given.shape == (1, 4, 8, 8)
     assert torch.equal(network.given[:, :3], he)
     assert (network.given[0, 3, 4] > 0.1).tolist() == [False, False, False, True, True, False, False, False]
-
-
-def test_the_network_begins_with_the_usual_value_of_each_channel():
-    network = UNet(3, 2, base=4, depth=1)
-    model = VirtualStaining(network, [True, True])
-    network.head.weight.data.zero_()
-    model.start_at(torch.tensor([0.1, 0.4]))
-
-    markers = model.markers(torch.rand(1, 3, 8, 8))
-    assert markers[0, :, 0, 0].tolist() == pytest.approx([0.1, 0.4])
 
 
 def test_whole_cores_in_tiles_are_predicted_as_at_once():
