@@ -39,6 +39,7 @@ from recipes.parts.stain_augmentation import StainAugmentation
 from recipes.parts.staining_losses import TERMS, channel_spread, focal
 from recipes.parts.staining_metrics import MeanImage, StainingErrors
 from recipes.parts.staining_pictures import staining_strip
+from recipes.parts.tiled_prediction import check_tiles
 from recipes.parts.tissue import PANEL
 from recipes.parts.unet import UNet
 from recipes.parts.virtual_staining import Staining, VirtualStaining
@@ -121,8 +122,10 @@ class Recipe:
         if s.model == "resnet34":
             if s.boundary_input:
                 raise ValueError("recipe.boundary_input is for the U-Net; weights of a ResNet are for three channels")
-            return VirtualStaining(ResNetUNet(len(s.channels)), self._counted())
-        network = UNet(4 if s.boundary_input else 3, len(s.channels), base=s.base, depth=s.depth)
+            network: ResNetUNet | UNet = ResNetUNet(len(s.channels))
+        else:
+            network = UNet(4 if s.boundary_input else 3, len(s.channels), base=s.base, depth=s.depth)
+        check_tiles(tile=s.tile, halo=s.halo, stride=network.stride)
         return VirtualStaining(network, self._counted(), boundary_input=s.boundary_input)
 
     def _counted(self) -> list[bool]:

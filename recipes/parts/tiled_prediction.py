@@ -32,8 +32,7 @@ def predict_in_tiles(
     >>> torch.allclose(predict_in_tiles(blur, picture, tile=32, halo=4, stride=4), blur(picture), atol=1e-6)
     True
     """
-    if halo < 0 or tile < 4 * halo + stride or tile % stride:
-        raise ValueError(f"tile is {tile} px; it must be a multiple of {stride} and at least 4 x {halo} + {stride}")
+    check_tiles(tile=tile, halo=halo, stride=stride)
     height, width = picture.shape[-2:]
     with torch.inference_mode():
         if height <= tile and width <= tile:
@@ -57,8 +56,14 @@ def predict_in_tiles(
         return (total / weight)[..., :height, :width]
 
 
+def check_tiles(*, tile: int, halo: int, stride: int) -> None:
+    """Raise ValueError unless tiles of this size (px) have something left within their halo, for such a network."""
+    if halo < 0 or tile < 4 * halo + stride or tile % stride:
+        raise ValueError(f"tile is {tile} px; it must be a multiple of {stride} and at least 4 x {halo} + {stride}")
+
+
 def _starts(length: int, tile: int, halo: int, stride: int) -> list[int]:
-    """Where tiles begin, so that each place lies at least 2 halos inside of one, or at the picture's own edge."""
+    """Where tiles begin: neighbours share 3 halos, so that where the one's weight falls the other's rises."""
     if length <= tile:
         return [0]
     step = max((tile - 3 * halo) // stride * stride, stride)

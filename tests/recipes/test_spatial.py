@@ -297,6 +297,7 @@ def test_missing_folders_and_unknown_names_are_told(tmp_path, capsys):
         (["recipe.blank=[AF1]"], "recipe.blank names AF1, which recipe.channels does not"),
         (["recipe.patch=96"], "say a smaller recipe.patch"),
         (["recipe.model=resnet34", "recipe.boundary_input=true"], "recipe.boundary_input is for the U-Net"),
+        (["recipe.halo=80"], "tile is 256 px; it must be a multiple of 4 and at least 4 x 80 + 4"),
         (["recipe.pretrained=nowhere"], "python -m ignition.run recipes/spatial.py"),
     ):
         assert main([RECIPE, *TINY, *words, "--output", "run"]) == 2, words
