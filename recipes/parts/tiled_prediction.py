@@ -28,7 +28,7 @@ def predict_in_tiles(
         ValueError: the tile is too small for its halo.
 
     >>> blur = torch.nn.AvgPool2d(5, stride=1, padding=2, count_include_pad=False)
-    >>> picture = torch.rand(1, 2, 70, 90)
+    >>> picture = torch.rand(1, 2, 72, 92)
     >>> torch.allclose(predict_in_tiles(blur, picture, tile=32, halo=4, stride=4), blur(picture), atol=1e-6)
     True
     """

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from recipes.parts.core import Window
 from recipes.parts.core_datasets import (
@@ -152,3 +153,27 @@ def test_cores_of_several_sizes_are_padded_with_white_that_does_not_count():
     assert batch["he"].shape == (2, 3, 5, 6) and batch["target"].shape == (2, 2, 5, 6)
     assert batch["he"][0, :, 4].unique().tolist() == [1.0] and batch["he"][1, :, :, 3:].unique().tolist() == [1.0]
     assert batch["valid"].sum((1, 2, 3)).tolist() == [24, 15]
+
+
+def slides(folder, *names):
+    for kind in ("input", "label"):
+        (folder / kind).mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (32, 32)).save(folder / kind / f"{name}.tif")
+
+
+def parts_of(folder, split):
+    return stored_parts("hemit", folder, split, channels=("a", "b", "c"), shared=True, val_share=0.34)
+
+
+def test_patches_of_one_slide_stay_together(tmp_path):
+    slides(tmp_path, "s1_0_0", "s1_0_32", "s2_0_0", "s2_0_32", "s3_0_0", "s3_0_32")
+    train, val = ([core.id for core, _ in parts_of(tmp_path, split)] for split in ("train", "val"))
+
+    assert len(train) == 4 and len(val) == 2 and not set(train) & set(val)
+
+
+def test_patches_of_one_slide_alone_cannot_be_split(tmp_path):
+    slides(tmp_path, "s1_0_0", "s1_0_32")
+    with pytest.raises(DataError, match="patches of s1 alone; name another folder to validate on"):
+        parts_of(tmp_path, "train")
