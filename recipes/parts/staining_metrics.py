@@ -51,20 +51,24 @@ class StainingErrors(Metric):
 
     @reinit__is_reduced
     def update(self, found: Staining) -> None:
-        markers, truth, valid = found.markers.detach().float(), found.truth.float(), found.valid
-        alike = ssim(markers, truth, SSIM_WINDOW)
+        # One channel at a time: a whole core of 20 channels would not fit into memory a dozen times over.
+        pairs = zip(found.markers.detach().split(1, 1), found.truth.split(1, 1))
+        sums, ranked = zip(*(self._of_channel(markers.float(), truth.float(), found.valid) for markers, truth in pairs))
+        self._sums = self._sums.to(sums[0].device) + torch.stack(sums, 1)
+        self._ranked = self._ranked.to(sums[0].device) + torch.stack(ranked, 1)
+
+    def _of_channel(
+        self, markers: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is summed up [11], and how many other and positive pixels have each value [2,BINS]."""
+        alike = ssim(markers, truth, SSIM_WINDOW)[valid]
+        markers, truth = markers[valid], truth[valid]
         said, true = markers >= self.positive, truth >= self.positive
-        error = markers - truth
         rows = [torch.ones_like(truth), markers, markers.square(), truth, truth.square(), markers * truth]
-        rows += [error.abs(), alike, said, true, said & true]
-        sums = [torch.where(valid, row, 0).sum((0, 2, 3), dtype=self._double_dtype) for row in rows]
-        self._sums = self._sums.to(markers.device) + torch.stack(sums)
-        place = (markers * BINS).long().clamp_(0, BINS - 1)
-        size = BINS * len(self.channels)
-        place += BINS * torch.arange(len(self.channels), device=place.device).view(-1, 1, 1) + size * true
-        place.masked_fill_(~valid, 2 * size)  # one more bin, for what does not count
-        ranked = torch.bincount(place.flatten(), minlength=2 * size + 1)[:-1].view_as(self._ranked)
-        self._ranked = self._ranked.to(markers.device) + ranked
+        rows += [(markers - truth).abs(), alike, said, true, said & true]
+        place = (markers * BINS).long().clamp_(0, BINS - 1) + BINS * true
+        ranked = torch.bincount(place, minlength=2 * BINS).view(2, BINS)
+        return torch.stack([row.sum(dtype=self._double_dtype) for row in rows]), ranked
 
     @sync_all_reduce("_sums", "_ranked")
     def compute(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import torch
 
@@ -38,21 +39,18 @@ def predict_in_tiles(
         if height <= tile and width <= tile:
             return predict(picture)
         padded = pad_to(picture, stride)
-        total = padded.new_zeros(())
-        weight = padded.new_zeros(1, 1, *padded.shape[-2:])
-        rows, columns = (_starts(length, tile, halo, stride) for length in padded.shape[-2:])
-        for top in rows:
-            for left in columns:
-                part = predict(padded[..., top : top + tile, left : left + tile])
-                if total.ndim == 0:
-                    total = part.new_zeros(*part.shape[:2], *padded.shape[-2:])
-                tall, wide = part.shape[-2:]
-                ramp = (
-                    _ramp(top, tall, padded.shape[-2], halo, part)[:, None]
-                    * _ramp(left, wide, padded.shape[-1], halo, part)
-                )  # fmt: skip
-                total[..., top : top + tall, left : left + wide] += part * ramp
-                weight[..., top : top + tall, left : left + wide] += ramp
+        tall, wide = padded.shape[-2:]
+        total, weight = padded.new_zeros(0), padded.new_zeros(tall, wide)
+        for top, left in product(_starts(tall, tile, halo, stride), _starts(wide, tile, halo, stride)):
+            place = (..., slice(top, top + tile), slice(left, left + tile))
+            part = predict(padded[place])
+            down, across = (
+                _ramp(*axis, halo, part) for axis in ((top, part.shape[-2], tall), (left, part.shape[-1], wide))
+            )
+            if not total.numel():
+                total = part.new_zeros(*part.shape[:2], tall, wide)
+            total[place] += part * down[:, None] * across
+            weight[place] += down[:, None] * across
         return (total / weight)[..., :height, :width]
 
 
