@@ -22,8 +22,8 @@ NAMES = ("pearson", "ssim", "psnr", "mae", "f1", "auroc", "std_ratio")
 class StainingErrors(Metric):
     """Scores of predicted markers over all valid pixels of a set, channel by channel.
 
-    It is fed `Staining`s. Each name is the mean over the counted channels; ``pearson/<channel>`` and
-    ``std_ratio/<channel>`` are those of one, ``apart/pearson/<channel>`` and ``apart/mae/<channel>`` of a channel that
+    It is fed `Staining`s. Each name is the mean over the counted channels; ``pearson/<channel>``,
+    ``psnr/<channel>`` and ``std_ratio/<channel>`` are those of one, ``apart/pearson/<channel>`` and ``apart/mae/<channel>`` of a channel that
     does not count.
 
     - ``pearson``: the correlation over pixels; 0 where a prediction is the same everywhere.
@@ -62,7 +62,7 @@ class StainingErrors(Metric):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is summed up [11], and how many other and positive pixels have each value [2,BINS]."""
         alike = ssim(markers, truth, SSIM_WINDOW)[valid]
-        markers, truth = markers[valid], truth[valid]
+        markers, truth = (part[valid].to(self._double_dtype) for part in (markers, truth))
         said, true = markers >= self.positive, truth >= self.positive
         rows = [torch.ones_like(truth), markers, markers.square(), truth, truth.square(), markers * truth]
         rows += [(markers - truth).abs(), alike, said, true, said & true]
@@ -82,7 +82,7 @@ class StainingErrors(Metric):
         means = {name: values[counted].nanmean().item() for name, values in scores.items()}
         found = {name: value for name, value in means.items() if value == value}
         for number, (channel, counts) in enumerate(zip(self.channels, self.counted)):
-            names = ("pearson", "std_ratio") if counts else ("pearson", "mae")
+            names = ("pearson", "psnr", "std_ratio") if counts else ("pearson", "mae")
             for name in names:
                 found[f"{name}/{channel}" if counts else f"apart/{name}/{channel}"] = scores[name][number].item()
         return found
