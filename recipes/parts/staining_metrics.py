@@ -23,8 +23,8 @@ class StainingErrors(Metric):
     """Scores of predicted markers over all valid pixels of a set, channel by channel.
 
     It is fed `Staining`s. Each name is the mean over the counted channels; ``pearson/<channel>``,
-    ``psnr/<channel>`` and ``std_ratio/<channel>`` are those of one, ``apart/pearson/<channel>`` and ``apart/mae/<channel>`` of a channel that
-    does not count.
+    ``psnr/<channel>`` and ``std_ratio/<channel>`` are those of one, ``apart/pearson/<channel>`` and
+    ``apart/mae/<channel>`` of a channel that does not count.
 
     - ``pearson``: the correlation over pixels; 0 where a prediction is the same everywhere.
     - ``ssim``: over windows of 7 px; ``psnr``: dB, of values in 0..1; ``mae``: mean absolute error.
