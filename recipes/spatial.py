@@ -75,7 +75,7 @@ class Recipe:
         elastic: float = Field(0.2, ge=0, le=1, description="chance that a training patch is bent")
         jitter: float = Field(0.1, ge=0, lt=1, description="change of each stain in training patches")
         tile: int = Field(256, ge=32, description="side of the tiles in which larger cores are predicted, px")
-        halo: int = Field(32, ge=0, description="px around a tile that are seen and not used; as much again is blended")
+        halo: int = Field(48, ge=0, description="px around a tile that are seen and not used; as much again is blended")
         pretrained: str | None = Field(None, description="weights to start from: a run folder, or a file")
 
     def __init__(self, settings: Settings, data: Any):
