@@ -110,7 +110,15 @@ class Recipe:
         if root is None:
             raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
         shared = data.train == data.val  # then cores are divided between them
-        return stored_parts(name, root, split, channels=s.channels, shared=shared, val_share=s.val_share)
+        return stored_parts(
+            name,
+            root,
+            split,
+            channels=s.channels,
+            shared=shared,
+            val_share=s.val_share,
+            skip_bad=data.skip_bad,
+        )
 
     def collate(self, samples: list[Batch]) -> Batch:
         """Cores of one size are stacked; of several, padded with pixels that do not count."""
@@ -142,7 +150,9 @@ class Recipe:
         """Scales and weights of the channels by the training cores; weights from ``recipe.pretrained``."""
         s = self.settings
         positive = s.positive if s.channel_weights == "prevalence" else None
-        model.scaler.fit(self._training_parts(), low=s.low, high=s.high, positive=positive)  # type: ignore[operator, union-attr]
+        scaler: Any = model.scaler
+        parts = self._training_parts()
+        scaler.fit(parts, low=s.low, high=s.high, positive=positive, skip_bad=self.data.skip_bad)
         if s.pretrained is not None:
             state = read_state_dict(weights_file(s.pretrained, recipe="recipes/spatial.py"))
             # torchvision's own files name the parts of what stands as `network.encoder` here. Scales stay as fitted.
@@ -185,7 +195,7 @@ class Recipe:
 
     def baseline(self, splits: Splits) -> MeanImage:
         """Each channel's mean over the very truth that is evaluated."""
-        return MeanImage(splits.val)
+        return MeanImage(splits.val, skip_bad=self.data.skip_bad)
 
     def signals(self, batch: Batch, outputs: Staining) -> dict[str, torch.Tensor]:
         """Spread of the prediction over that of the truth: the mean of the counted channels, and the least of them."""

@@ -47,14 +47,26 @@ class ChannelScaler(nn.Module):
         low, high = self.low.view(-1, 1, 1), self.high.view(-1, 1, 1)
         return ((target.float() - low) / (high - low)).clamp(0.0, 1.0)
 
-    def fit(self, cores: Sequence[Any], *, low: float, high: float, positive: float | None) -> None:
-        """Take quantiles from cores, each a `Core` and the window of it that is trained on; see `fit_values`."""
+    def fit(
+        self, cores: Sequence[Any], *, low: float, high: float, positive: float | None, skip_bad: bool = False
+    ) -> None:
+        """Take quantiles from cores, each a `Core` and the window of it that is trained on; see `fit_values`.
+
+        Args:
+            skip_bad: go on without cores that cannot be read.
+        """
         samples = []
         for core, window in cores:
-            sample = core.read(window)
+            try:
+                sample = core.read(window)
+            except (ValueError, OSError):
+                if not skip_bad:
+                    raise
+                continue
             known = sample["target"].flatten(1)[:, sample["valid"].flatten()]
             samples.append(known[:, :: max(1, known.shape[1] // PIXELS)])
-        self.fit_values(torch.cat(samples, 1), low=low, high=high, positive=positive)
+        values = torch.cat(samples, 1) if samples else torch.zeros(len(self.counted), 0)
+        self.fit_values(values, low=low, high=high, positive=positive)
 
     @torch.no_grad()
     def fit_values(self, values: torch.Tensor, *, low: float, high: float, positive: float | None = None) -> None:

@@ -69,7 +69,14 @@ def procedural_parts(name: str, split: str, *, cores: int, val_share: float, sid
 
 
 def stored_parts(
-    name: str, root: str | Path, split: str, *, channels: Sequence[str], shared: bool, val_share: float
+    name: str,
+    root: str | Path,
+    split: str,
+    *,
+    channels: Sequence[str],
+    shared: bool,
+    val_share: float,
+    skip_bad: bool = False,
 ) -> list[Part]:
     """The cores of data set ``name`` under ``root``.
 
@@ -78,6 +85,7 @@ def stored_parts(
         channels: the names of the wanted ones; of a file whose channels have no names, those of all of them.
         shared: what is there is divided between training and validation: as the manifest or the folders say, else by
             core (`split_by_recording`), and of one core alone by region, the last ``val_share`` of its longer side.
+        skip_bad: leave out cores whose files cannot be used, with a warning.
 
     Raises:
         ValueError: there is no such data set.
@@ -89,7 +97,7 @@ def stored_parts(
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}. {name} wants: {KNOWN[name].expected}")
-    cores = KNOWN[name].find(root, channels)
+    cores = KNOWN[name].find(root, channels, skip_bad)
     if not cores:
         raise DataError(f"no cores in {root}. {name} wants: {KNOWN[name].expected}")
     said = [core.split for core in cores]

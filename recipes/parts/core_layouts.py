@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.parts.core_files import StoredCore, open_core
 from recipes.parts.data_error import DataError
+
+log = logging.getLogger(__name__)
 
 MANIFESTS = ("manifest.json", "manifest.csv")
 FIELDS = ("id", "he", "target")
@@ -19,20 +23,23 @@ PARTS = ("train", "val", "test")
 
 
 class Layout(NamedTuple):
-    """How a kind of data set lies under a folder: ``find(root, channels)``, and in words how it should."""
+    """How a kind of data set lies under a folder: ``find(root, channels, skip_bad)``, and in words how it should.
 
-    find: Callable[[Path, Sequence[str]], list[StoredCore]]
+    With ``skip_bad`` cores whose files cannot be used are left out with a warning; else the first one is an error.
+    """
+
+    find: Callable[[Path, Sequence[str], bool], list[StoredCore]]
     expected: str
 
 
-def _cores(root: Path, channels: Sequence[str]) -> list[StoredCore]:
+def _cores(root: Path, channels: Sequence[str], skip_bad: bool) -> list[StoredCore]:
     """What a manifest names; without one, every ``core_*_HE.npy`` with its ``core_*_ORION.npy``."""
     manifests = [root / name for name in MANIFESTS if (root / name).is_file()]
     if manifests:
         entries = list(_lines(manifests[0]))
-        cores = [_of_entry(where, entry, root, channels) for where, entry in entries]
-        _all_differ([(where, core.id) for (where, _), core in zip(entries, cores)])
-        return cores
+        _all_differ([(where, entry.get("id")) for where, entry in entries])
+        makers = [partial(_of_entry, where, entry, root, channels) for where, entry in entries]
+        return [core for make in makers for core in _made(make, skip_bad)]
     pictures, targets = (sorted(root.glob(f"core_*_{kind}.npy")) for kind in ("HE", "ORION"))
     partners = {path: path.with_name(path.name.replace("_HE.npy", "_ORION.npy")) for path in pictures}
     for path, partner in partners.items():
@@ -41,10 +48,22 @@ def _cores(root: Path, channels: Sequence[str]) -> list[StoredCore]:
     for path in targets:
         if path not in partners.values():
             raise DataError(f"{path} has no picture beside it: there is no {path.name.replace('_ORION.', '_HE.')}")
-    return [
-        open_core(path, partner, id=path.name.removesuffix("_HE.npy"), count=len(channels))
+    makers = [
+        partial(open_core, path, partner, id=path.name.removesuffix("_HE.npy"), count=len(channels))
         for path, partner in partners.items()
     ]
+    return [core for make in makers for core in _made(make, skip_bad)]
+
+
+def _made(make: Callable[[], StoredCore], skip_bad: bool) -> list[StoredCore]:
+    """The core, or none where it cannot be used and need not be."""
+    try:
+        return [make()]
+    except DataError as error:
+        if not skip_bad:
+            raise
+        log.warning("left out: %s", error)
+        return []
 
 
 def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -119,22 +138,26 @@ def _chosen(named: Sequence[str], channels: Sequence[str]) -> tuple[int, ...]:
     return tuple(named.index(name) for name in channels)
 
 
-def _all_differ(ids: Sequence[tuple[str, str]]) -> None:
+def _all_differ(ids: Sequence[tuple[str, Any]]) -> None:
     seen: dict[str, str] = {}
     for where, id in ids:
+        if not isinstance(id, str):
+            continue  # told with the rest of the entry
         if id in seen:
             raise DataError(f"{where}: id {id!r} stands at {seen[id]} already; a core goes to one split as a whole")
         seen[id] = where
 
 
-def _hemit(root: Path, channels: Sequence[str]) -> list[StoredCore]:
+def _hemit(root: Path, channels: Sequence[str], skip_bad: bool) -> list[StoredCore]:
     """HEMIT (Bian et al., 2024): ``input`` and ``label`` with files of one name each, in train, val and test or not."""
     parts = [part for part in PARTS if (root / part / "input").is_dir()]
     folders: list[tuple[Path, str | None]] = [(root / part, part) for part in parts]
-    return [core for folder, part in folders or [(root, None)] for core in _of_folder(folder, part, len(channels))]
+    return [
+        core for folder, part in folders or [(root, None)] for core in _of_folder(folder, part, len(channels), skip_bad)
+    ]
 
 
-def _of_folder(folder: Path, part: str | None, count: int) -> Iterator[StoredCore]:
+def _of_folder(folder: Path, part: str | None, count: int, skip_bad: bool) -> Iterator[StoredCore]:
     pictures, targets = (
         {path.stem: path for path in sorted((folder / name).glob("*")) if path.suffix.lower() in PICTURES}
         for name in ("input", "label")
@@ -143,7 +166,8 @@ def _of_folder(folder: Path, part: str | None, count: int) -> Iterator[StoredCor
         here, missing = (pictures[stem], "label") if stem in pictures else (targets[stem], "input")
         raise DataError(f"{here} has no partner: there is no {stem} in {folder / missing}")
     for stem, path in pictures.items():
-        yield open_core(path, targets[stem], id=slide_of(stem), count=count).in_split(part)
+        make = partial(open_core, path, targets[stem], id=slide_of(stem), count=count)
+        yield from (core.in_split(part) for core in _made(make, skip_bad))
 
 
 def slide_of(stem: str) -> str:

@@ -121,10 +121,11 @@ class MeanImage:
 
     Args:
         dataset: samples with ``target`` and ``valid``.
+        skip_bad: go on without those that cannot be read.
     """
 
-    def __init__(self, dataset: Any):
-        self.dataset = dataset
+    def __init__(self, dataset: Any, *, skip_bad: bool = False):
+        self.dataset, self.skip_bad = dataset, skip_bad
         self._mean: torch.Tensor | None = None
 
     def __call__(self, model: nn.Module, batch: Any) -> Staining:
@@ -138,7 +139,12 @@ class MeanImage:
     def _measure(self, model: nn.Module, device: torch.device) -> torch.Tensor:
         total, count = torch.zeros((), device=device), torch.zeros((), device=device)
         for index in range(len(self.dataset)):
-            sample = {name: value.to(device) for name, value in self.dataset[index].items()}
+            try:
+                sample = {name: value.to(device) for name, value in self.dataset[index].items()}
+            except (ValueError, OSError):
+                if not self.skip_bad:
+                    raise
+                continue
             truth = model.scaler(sample["target"][None])[0]  # type: ignore[operator]
             total = total + torch.where(sample["valid"], truth, 0.0).sum((1, 2))
             count = count + sample["valid"].sum()

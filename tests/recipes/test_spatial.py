@@ -286,6 +286,16 @@ def test_a_file_that_goes_bad_while_a_run_goes_on_is_named(tmp_path, capsys, mon
     assert "_ORION.npy" in error and "Traceback" not in error
 
 
+def test_a_run_goes_on_without_bad_cores_where_that_is_asked_for(tmp_path, caplog):
+    folder = cores(tmp_path / "cores", "truncated")
+    source = f"{{name: cores, root: {folder}}}"
+    words = [f"data.train={source}", f"data.val={source}", "trainer.epochs=1", "data.skip_bad=true"]
+    assert main([RECIPE, *TINY, *REAL, *words, "--output", "run"]) == 0
+
+    assert "left out" in caplog.text and "core_3_ORION.npy" in caplog.text
+    assert len(values("run", "val/loss")) == 1
+
+
 def test_missing_folders_and_unknown_names_are_told(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for words, said in (

@@ -24,8 +24,8 @@ def entry(name, **more):
     return {"id": name, "he": f"core_{name}_HE.npy", "target": f"core_{name}_ORION.npy", **more}
 
 
-def find(folder, name="cores", channels=CHANNELS):
-    return KNOWN[name].find(folder, channels)
+def find(folder, name="cores", channels=CHANNELS, skip_bad=False):
+    return KNOWN[name].find(folder, channels, skip_bad)
 
 
 def test_pairs_are_found_by_their_names(tmp_path):
@@ -78,7 +78,7 @@ def test_a_table_does_as_well(tmp_path):
         ('{"id": "B", "he": "core_A_HE.npy"}', "manifest.json:3: no 'target' (a text) in this entry"),
         ('"B"', "manifest.json:3: entry 2 is no object"),
         ('{"id": "B", "he": "x.npy", "target": "y.npy"}', "manifest.json:3: there is no"),
-        (json.dumps(entry("A", split="dev")), "manifest.json:3: split is 'dev'; it can be train, val, test"),
+        (json.dumps(entry("A", id="B", split="dev")), "manifest.json:3: split is 'dev'; it can be train, val, test"),
         (json.dumps(entry("A")), "manifest.json:3: id 'A' stands at"),
         (json.dumps(entry("A", id="B", channels="DNA;CD8")), "no channel CD3 in the file (there: DNA, CD8)"),
         (json.dumps(entry("A", id="B", channels=["DNA", "CD3", "CD8"])), "has 2 channels where 3 are named"),
@@ -137,3 +137,18 @@ def test_a_picture_without_a_label_is_named(tmp_path):
     (tmp_path / "label" / "a_2.tif").unlink()
     with pytest.raises(DataError, match="input/a_2.tif has no partner: there is no a_2 in .*label"):
         find(tmp_path, "hemit", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_bad_cores_are_left_out_where_that_is_asked_for(tmp_path, caplog, listed):
+    for name in "ABC":
+        core(tmp_path, name)
+    bad = tmp_path / "core_B_ORION.npy"
+    bad.write_bytes(bad.read_bytes()[:50])
+    if listed:
+        (tmp_path / "manifest.json").write_text(json.dumps([entry(name) for name in "ABC"]))
+
+    assert [core.id[-1] for core in find(tmp_path, skip_bad=True)] == ["A", "C"]
+    assert "left out" in caplog.text and "core_B_ORION.npy" in caplog.text
+    with pytest.raises(DataError, match="core_B_ORION.npy"):
+        find(tmp_path)
