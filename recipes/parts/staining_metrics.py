@@ -130,7 +130,9 @@ class MeanImage:
 
     def __call__(self, model: nn.Module, batch: Any) -> Staining:
         if self._mean is None:
-            self._mean = self._measure(model, batch["target"].device)
+            device = batch["target"].device
+            with torch.autocast(device.type, enabled=False):  # samples are made and summed up as ever
+                self._mean = self._measure(model, device)
         shape = batch["target"].shape
         markers = self._mean.view(1, -1, 1, 1).expand(shape)
         found: Staining = model.beside(markers, batch["target"], batch["valid"])  # type: ignore[operator]

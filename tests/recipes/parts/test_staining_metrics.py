@@ -8,6 +8,9 @@ from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from torch import nn
 
+from recipes.parts.core import Window
+from recipes.parts.core_datasets import WholeCores
+from recipes.parts.procedural_cores import ProceduralCore
 from recipes.parts.staining_metrics import MeanImage, StainingErrors
 from recipes.parts.virtual_staining import Staining, VirtualStaining
 
@@ -138,3 +141,16 @@ def test_the_mean_image_is_the_best_constant_on_what_is_evaluated():
     # 16 pixels of 0.2 and 0.5, 8 of 0.8 and 0.9.
     assert result.markers[0, :, 0, 0].tolist() == pytest.approx([0.4, (16 * 0.5 + 8 * 0.9) / 24])
     assert result.truth[0, :, 0, 0].tolist() == pytest.approx([0.8, 0.9])
+
+
+def test_samples_for_the_mean_image_are_read_in_full_precision():
+    """A core that is first drawn here, within an evaluation in mixed precision, is the core that is drawn elsewhere."""
+    core = ProceduralCore(0, side=32)
+    data = WholeCores([(core, Window(0, 0, 32, 32))])
+    model = VirtualStaining(nn.Identity(), [True] * 8)
+    batch = {"target": torch.zeros(1, 8, 32, 32), "valid": torch.ones(1, 1, 32, 32, dtype=torch.bool)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = MeanImage(data)(model, batch)
+
+    assert result.markers.dtype == torch.float32
+    assert torch.equal(data[0]["he"], ProceduralCore(0, side=32).read(Window(0, 0, 32, 32))["he"])
