@@ -83,7 +83,7 @@ def test_before_differs_from_the_default_by_the_factors_of_the_repair():
     assert before.optimizer.lr == pytest.approx(5 * default.optimizer.lr)
     assert before.data.batch_size == 2 / 3 * default.data.batch_size
     assert (default.recipe.val_share, before.recipe.val_share) == (0.2, 0.15)
-    assert (before.schedule.factor, before.schedule.patience) == (0.7, 3)
+    assert (before.schedule.name, before.schedule.factor, before.schedule.patience) == ("plateau", 0.7, 3)
     assert default.early_stop.patience == 10 and before.early_stop is None
     assert before.trainer.epochs == round(2 / 3 * default.trainer.epochs)
     assert weights(before)["variance_exponential"] == 0.5 and weights(before)["focal"] > 0
