@@ -28,7 +28,7 @@ TERMS = {"mse", "l1", "boundary", "ssim", "spread", "focal", "variance_exponenti
 TINY = [
     "recipe.base=8", "recipe.depth=2", "recipe.cores=6", "recipe.side=64", "recipe.patch=32",
     "recipe.patches_per_core=8", "data.batch_size=8", "trainer.threads=1", "logging.every=2",
-    "logging.tensorboard=false", "logging.progress=false",
+    "logging.tensorboard=false", "logging.progress=false", "schedule.name=constant",
 ]  # fmt: skip
 REAL = ["recipe.channels=[Hematoxylin, DAPI, Lap2, Ki67]", "recipe.blank=[]"]
 
