@@ -43,11 +43,10 @@ from recipes.parts.whole_image_flow import padded_flow
 log = logging.getLogger(__name__)
 
 MODELS = {
-    "small": lambda s: FlowNet(),
+    "small": lambda s: FlowNet(levels=s.levels),
     "raft_small": lambda s: RaftFlow("small", updates=s.updates),
     "raft_large": lambda s: RaftFlow("large", updates=s.updates),
 }
-KINDS: dict[str, type[FlowNet] | type[RaftFlow]] = {"small": FlowNet, "raft_small": RaftFlow, "raft_large": RaftFlow}
 Batch = Mapping[str, torch.Tensor]
 Outputs = dict[str, torch.Tensor]
 
@@ -57,6 +56,7 @@ class Recipe:
 
     class Settings(Section):
         model: Literal["small", "raft_small", "raft_large"] = Field("small", description="the network")
+        levels: int = Field(4, ge=1, le=8, description="levels of the small network; it finds up to 2^(levels + 1) px")
         updates: int = Field(12, ge=1, description="iterations of RAFT")
         height: int = Field(64, ge=32, description="height of procedural frames and of training crops, px")
         width: int = Field(96, ge=32, description="width of procedural frames and of training crops, px")
@@ -125,8 +125,9 @@ class Recipe:
 
     def _flows(self, model: nn.Module, first: torch.Tensor, second: torch.Tensor) -> list[torch.Tensor]:
         """Flows [N,2,H,W] in px between frames [N,3,H,W] of any size, coarse to fine."""
-        kind = KINDS[self.settings.model]
-        return padded_flow(model, first, second, stride=kind.stride, smallest=kind.smallest)
+        if self.settings.model == "small":
+            return padded_flow(model, first, second, stride=2 ** (self.settings.levels - 1), smallest=FlowNet.smallest)
+        return padded_flow(model, first, second, stride=RaftFlow.stride, smallest=RaftFlow.smallest)
 
     def initialize(self, model: nn.Module) -> None:
         """Weights from ``recipe.pretrained``, as far as they fit; tells what did and what did not."""

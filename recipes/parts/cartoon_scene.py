@@ -78,14 +78,14 @@ class Look(NamedTuple):
 def draw_cartoon(
     generator: np.random.Generator, size: tuple[int, int], *, max_speed: float, flat: float = 0.5
 ) -> Cartoon:
-    """A background and 3 to 6 things; half of these have a part of another colour, which moves with them.
+    """A background and 2 to 4 things; half of these have a part of another colour, which moves with them.
 
     Args:
         size: (H, W) in px.
         max_speed: px a frame, the most of a thing's centre before the background; half of that of the background.
         flat: the chance that a segment has no texture. The background always has one: nobody sees a plain one move.
     """
-    things = int(generator.integers(3, 7))
+    things = int(generator.integers(2, 5))
     of_thing = np.repeat(np.arange(1 + things), 1 + np.append(0, generator.random(things) < 0.5))
     count = len(of_thing)
     part = np.append(False, of_thing[1:] == of_thing[:-1])
