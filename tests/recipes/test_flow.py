@@ -190,22 +190,19 @@ def test_signals_tell_no_flow_from_the_true_one():
 
 def test_a_short_training_explains_the_pictures_by_a_flow_and_draws(capsys):
     words = [
-        "recipe.train_samples=192",
-        "recipe.val_samples=8",
-        "trainer.epochs=3",
-        "optimizer.lr=2e-3",
-        "data.batch_size=8",
-    ]
+        "recipe.height=48", "recipe.width=64", "recipe.train_samples=80", "recipe.val_samples=8", "data.batch_size=2",
+        "trainer.epochs=2", "trainer.evaluate_first=true", "optimizer.lr=1e-3", "loss.smooth=0.5", "loss.census=1",
+        "loss.photometric=0",
+    ]  # fmt: skip
     assert main([RECIPE, *TINY, *words]) == 0
     run = "runs/flow/flow-001"
     errors, gains = values(run, "val/epe"), values(run, "val/photometric_gain")
     assert len(errors) == 3
     (trivial,) = values(run, "baseline/epe")
     assert trivial == pytest.approx(values(run, "val/zero_epe")[-1])
-    assert min(errors) < trivial  # by little after 72 steps: 2.00 to 2.07 px when this was written
-    assert values(run, "val/loss")[-1] < values(run, "val/loss")[0]
-    assert gains[-1] > 0.1  # it explains the pictures, 0.21 then, and has not gone to no flow
-    assert values(run, "val/mean_flow")[-1] > 0.5 * values(run, "val/mean_flow_true")[-1]
+    assert errors[-1] < 0.9 * errors[0] < 0.4 * trivial  # X
+    assert gains[-1] > gains[0] > 0.4
+    assert values(run, "val/mean_flow")[-1] == pytest.approx(values(run, "val/mean_flow_true")[-1], rel=0.15)
     row = rows(run)[-1]
     wanted = {"epe", "fl_all", "px1", "px3", "px5", "mean_flow", "epe_occluded", "epe_visible", "epe_line", "epe_flat"}
     assert {f"val/{name}" for name in wanted} | {"val/zero_epe_line", "val/signal/flow_ratio"} <= set(row)
