@@ -179,7 +179,7 @@ class LossConflict:
         less = min(pair, key=lambda name: norms[name]) if all(name in norms for name in pair) else ""
         return Finding(
             "loss_conflict",
-            "warning",
+            "info",  # a penalty that does its work pulls against the data, too
             f"'{pair[0]}' and '{pair[1]}' pull against each other: their gradients have a cosine of {cosine:.2g}",
             iteration,
             iteration,
