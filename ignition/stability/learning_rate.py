@@ -20,14 +20,15 @@ class LearningRateTooHigh:
 
     Found when, within ``steps`` iterations of the first, 10 losses in a row lie more than 5 % above the first one (one
     that is not finite does) and their median by more than two scales of what one loss differs from the next, or 40 in a
-    row do; or when the median of 5 update ratios is above ``most``. It is over when the loss is down to its first value, and never found again.
+    row do; or when the median of 5 update ratios is above ``most``. It is over when the loss is down to its first
+    value, and never found again.
 
-    The scatter has to be looked at: where batches are small, the first loss may be a low one by chance. Of 1000 series of
-    lognormal noise of spread 0.3 on a slow descent it flags 7 %; without that look, 19 %.
+    The scatter has to be looked at: where batches are small, the first loss may be a low one by chance. Of 1000 series
+    of lognormal noise of spread 0.3 on a slow descent it flags 7 %; without that look, 19 %.
 
-    Measured: flags at most 1 of 383 real runs that ended well. In 104 trainings of two small networks (the ones that its
-    settings were chosen on) it finds 19 of 22 whose rate was too high, and none of the 38 whose rate was fine. An update
-    ratio of 0.01, often called the limit, is passed by half of the fine ones.
+    Measured: flags at most 1 of 383 real runs that ended well. In 104 trainings of two small networks (the ones that
+    its settings were chosen on) it finds 19 of 22 whose rate was too high, and none of the 38 whose rate was fine. An
+    update ratio of 0.01, often called the limit, is passed by half of the fine ones.
 
     Args:
         steps: iterations that are looked at.

@@ -23,7 +23,8 @@ def found(detector, losses, ratio=None, **known):
         ([2.3] * 95 + [2.5] * 99, []),  # the first 100 steps are the beginning
         ([-1.0] + [-0.9] * 10, [10]),  # a loss may be negative
         ([0.5, 0.7] * 50, []),  # noise
-        ([0.3] + [0.5, 0.9] * 50, []),  # noise above a first loss that was low by chance
+        ([0.3] + [0.5, 0.9] * 19 + [0.2] * 60, []),  # noise above a first loss that was low by chance
+        ([0.3] + [0.5, 0.9] * 50, [40]),  # but not for ever
         ([0.3] + [1.5, 1.9] * 50, [10]),  # not by chance
         ([0.3] + [0.35 + 0.05 * k for k in range(50)], [10]),  # a rise is more than its steps
     ],
