@@ -16,8 +16,9 @@ class DeadTerm:
     ``error`` is the term's error on validation data, and ``trivial`` that of the best constant, which is the variance
     of the targets where errors are squared; 1 for targets of unit variance. The sum of all terms falls nicely while one
     of them stands still: that costs whole runs before anybody looks. Where there are several terms, one of them has to
-    be learned (twice ``least``) before another one is called dead: a run that learns nothing yet has another fault. It
-    has ended when R2 is twice ``least``.
+    be learned (twice ``least``) before another one is called dead: a run that learns nothing yet has another fault. One
+    whose error has fallen by a tenth within the five is being learned, though from far above the constant: errors that
+    are no squares, such as 1 - SSIM, are there for some epochs. It has ended when R2 is twice ``least``.
 
     It names the rotation, and nothing else, after the fifth epoch of all four real runs of an autoencoder that never
     learned it. In small trainings it found a term that is noise in 10 of 10, one weighted 1/1000 in 4 of 5 with SGD,
@@ -37,6 +38,7 @@ class DeadTerm:
     ("'rotation' is not learned: its error of 1 is that of a constant (R2 -0.0004, 5 evaluations)", 'loss.rotation=3.0')
     """
 
+    FALLEN = 0.9  # of the error that it began with
     FACTOR = 3.0  # what the weight is multiplied by in the advice, as dividing terms by 1 to 3 channels does
 
     def __init__(self, least: float = 0.02, *, evaluations: int = 5, settings: RunSettings = RunSettings()):
@@ -52,6 +54,7 @@ class DeadTerm:
         self._last = -1
         self._in_row: dict[str, int] = {}
         self._began: dict[str, int] = {}
+        self._from: dict[str, float] = {}
         self._dead: list[str] = []
 
     @property
@@ -96,8 +99,8 @@ class DeadTerm:
             if r2 >= self.least or meant:
                 self._in_row[name] = 0
                 continue
-            if self._in_row.get(name, 0) == 0:
-                self._began[name] = iteration
+            if self._in_row.get(name, 0) == 0 or errors[name] < self.FALLEN * self._from[name]:
+                self._began[name], self._from[name], self._in_row[name] = iteration, errors[name], 0
             self._in_row[name] = self._in_row.get(name, 0) + 1
             if something and self._in_row[name] >= self.evaluations and name not in self._dead:
                 self._dead.append(name)
@@ -137,6 +140,7 @@ class DeadTerm:
             "last": self._last,
             "in_row": dict(self._in_row),
             "began": dict(self._began),
+            "from": dict(self._from),
             "dead": list(self._dead),
         }
 
@@ -144,3 +148,4 @@ class DeadTerm:
         """Go on from there."""
         self._last, self._in_row = state["last"], dict(state["in_row"])
         self._began, self._dead = dict(state["began"]), list(state["dead"])
+        self._from = dict(state["from"])

@@ -27,6 +27,9 @@ def found(detector, rotation, xy=0.3, weights=None, first=0):
         ([1.0, 1.0, math.nan, 1.0, math.inf, 1.0, 1.0], [(6, "rotation")]),  # what is not finite does not count
         ([1.0] * 4, []),
         ([0.9] * 9, []),
+        # a U-Net's 1 - SSIM beside that of the mean image, scaled to 1: worse than the constant at first, and learned
+        ([2.64, 1.99, 1.73, 1.33, 1.15, 0.99, 0.93, 0.86], []),
+        ([2.6, 1.9, 1.8, 1.8, 1.85, 1.79], [(5, "rotation")]),  # far above it, and no longer falling
     ],
 )
 def test_five_in_a_row_no_better_than_a_constant(rotation, found_at):
