@@ -13,6 +13,7 @@ from PIL import Image
 
 from recipes.parts.data_error import DataError
 
+LEAST_IN_WINDOW = 0.3  # of a box's area
 Sample = dict[str, torch.Tensor]
 
 
@@ -78,7 +79,12 @@ class BoxedPicture:
             )
         return image
 
-    def sample(self, classes: Mapping[str, int], size: tuple[int, int] | None = None) -> Sample:
+    def sample(
+        self,
+        classes: Mapping[str, int],
+        size: tuple[int, int] | None = None,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> Sample:
         """The picture and its boxes; those without area in it, and those of other classes, are left out.
 
         ``image`` float32 [3,H,W] in 0..1; ``boxes`` float32 [N,4], x1 y1 x2 y2 in its px; ``labels`` int64 [N];
@@ -87,23 +93,32 @@ class BoxedPicture:
         Args:
             classes: the label of each class.
             size: (width, height) to which the picture is scaled; None is its own.
+            window: left, upper, right and lower end in px of the part of the picture that is taken, before it is
+                scaled; None is all of it. A box of which less than 30 % is in the window is left out.
 
         Raises:
             DataError: it cannot be read.
         """
         image = self.open()
-        width, height = image.size
+        left, top, right, bottom = window or (0, 0, *image.size)
+        width, height = right - left, bottom - top
         target = size or (width, height)
         try:
-            image.draft("RGB", target)  # a JPEG is decoded at about the size wanted, which is faster
-            image = image.convert("RGB")
+            if window is None:
+                image.draft("RGB", target)  # a JPEG is decoded at about the size wanted, which is faster
+            image = image.convert("RGB").crop(window) if window is not None else image.convert("RGB")
             if image.size != target:
                 image = image.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # PIL: SyntaxError of a broken PNG
             raise DataError(f"{self.path}: cannot be read as a picture, perhaps cut short: {_words(error)}") from error
         share = (target[0] / width, target[1] / height) * 2
-        known = [(box, box.clipped(width, height)) for box in self.boxes if box.name in classes]
-        kept = [(box, part) for box, part in known if (part[2] - part[0]) * (part[3] - part[1]) > 0]
+        kept = []
+        for box in self.boxes:
+            x1, y1, x2, y2 = box.corners
+            part = NamedBox(box.name, (x1 - left, y1 - top, x2 - left, y2 - top), box.place).clipped(width, height)
+            area = (part[2] - part[0]) * (part[3] - part[1])
+            if box.name in classes and area > (0 if window is None else LEAST_IN_WINDOW * box.area):
+                kept.append((box, part))
         corners = [[value * factor for value, factor in zip(part, share)] for _, part in kept]
         return {
             "image": torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255,

@@ -41,6 +41,7 @@ class DetectionDataset(Dataset[Sample]):
         name, root: of the data set, for messages.
         short_sides: px of the shorter side that pictures are scaled to, one of them at random; None: as they are.
         longest: px that the longer side has at most.
+        crop: chance that a window is taken, each side at least half of the picture's, at a random place.
     """
 
     def __init__(
@@ -52,17 +53,25 @@ class DetectionDataset(Dataset[Sample]):
         root: str | Path = "",
         short_sides: Sequence[int] | None = None,
         longest: int = 1333,
+        crop: float = 0.0,
     ):
         self.pictures, self.classes = list(pictures), tuple(classes)
         self.labels = {name: label for label, name in enumerate(classes)}
         self.name, self.root, self.short_sides, self.longest = name, root, short_sides, longest
+        self.crop = crop
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Sample:
         picture = self.pictures[index]
-        return picture.sample(self.labels, self._size(*picture.open().size))
+        width, height = picture.open().size
+        if random.random() >= self.crop:
+            return picture.sample(self.labels, self._size(width, height))
+        across, down = (random.randint(-(-side // 2), side) for side in (width, height))
+        left, top = random.randint(0, width - across), random.randint(0, height - down)
+        window = (left, top, left + across, top + down)
+        return picture.sample(self.labels, self._size(across, down), window)
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         factor = random.choice(self.short_sides) / min(width, height) if self.short_sides else 1.0
@@ -83,12 +92,13 @@ def detection_dataset(
     other_classes: str = "refuse",
     short_sides: Sequence[int] | None = None,
     longest: int = 1333,
+    crop: float = 0.0,
 ) -> DetectionDataset:
     """The part ``split`` (train, val or test) of the data set ``name`` in ``root``.
 
     Args:
         name: a key of ``KNOWN``; each one's ``expected`` says how the files lie.
-        classes, short_sides, longest: see `DetectionDataset`.
+        classes, short_sides, longest, crop: see `DetectionDataset`.
         other_classes: boxes of classes that are not in ``classes``: ``refuse`` or ``leave_out``.
 
     Raises:
@@ -106,7 +116,13 @@ def detection_dataset(
     if other_classes == "refuse":
         _refuse_unknown(pictures, classes)
     return DetectionDataset(
-        pictures, classes=classes, name=f"{name} '{split}'", root=root, short_sides=short_sides, longest=longest
+        pictures,
+        classes=classes,
+        name=f"{name} '{split}'",
+        root=root,
+        short_sides=short_sides,
+        longest=longest,
+        crop=crop,
     )
 
 
