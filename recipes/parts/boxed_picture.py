@@ -62,8 +62,16 @@ class BoxedPicture:
     boxes: Sequence[NamedBox] = field(default_factory=tuple)
     size: tuple[int, int] | None = None
 
+    @property
+    def measures(self) -> tuple[int, int]:
+        """Width and height in px, as the annotations say or else the file."""
+        if self.size is not None:
+            return self.size
+        with self.open() as image:
+            return image.size
+
     def open(self) -> Image.Image:
-        """The picture, in colour; pixels are read when they are needed.
+        """The picture; its pixels are read when they are needed, and whoever opens it closes it.
 
         Raises:
             DataError: no such file, no picture, or of another size than the annotations say.
@@ -73,6 +81,7 @@ class BoxedPicture:
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read as a picture: {_words(error)}") from error
         if self.size is not None and image.size != self.size:
+            image.close()
             raise DataError(
                 f"{self.path}: has {image.width} x {image.height} px, and {self.size[0]} x {self.size[1]} px in its "
                 "annotations, which so are of another picture"
@@ -99,18 +108,10 @@ class BoxedPicture:
         Raises:
             DataError: it cannot be read.
         """
-        image = self.open()
-        left, top, right, bottom = window or (0, 0, *image.size)
+        left, top, right, bottom = window or (0, 0, *self.measures)
         width, height = right - left, bottom - top
         target = size or (width, height)
-        try:
-            if window is None:
-                image.draft("RGB", target)  # a JPEG is decoded at about the size wanted, which is faster
-            image = image.convert("RGB").crop(window) if window is not None else image.convert("RGB")
-            if image.size != target:
-                image = image.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # PIL: SyntaxError of a broken PNG
-            raise DataError(f"{self.path}: cannot be read as a picture, perhaps cut short: {_words(error)}") from error
+        pixels = self._pixels(target, window)
         share = (target[0] / width, target[1] / height) * 2
         kept = []
         for box in self.boxes:
@@ -121,12 +122,28 @@ class BoxedPicture:
                 kept.append((box, part))
         corners = [[value * factor for value, factor in zip(part, share)] for _, part in kept]
         return {
-            "image": torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255,
+            "image": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255,
             "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.tensor([classes[box.name] for box, _ in kept], dtype=torch.int64),
             "crowd": torch.tensor([box.crowd for box, _ in kept], dtype=torch.bool),
             "scale": torch.tensor([1 / share[0], 1 / share[1]], dtype=torch.float32),
         }
+
+    def _pixels(self, target: tuple[int, int], window: tuple[int, int, int, int] | None) -> np.ndarray:
+        """uint8 [height,width,3] of the ``target``."""
+        with self.open() as image:
+            try:
+                if window is None:
+                    image.draft("RGB", target)  # a JPEG is decoded at about the size wanted, which is faster
+                picture = image.convert("RGB")
+            except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # PIL: SyntaxError of a broken PNG
+                words = _words(error)
+                raise DataError(f"{self.path}: cannot be read as a picture, perhaps cut short: {words}") from error
+        if window is not None:
+            picture = picture.crop(window)
+        if picture.size != target:
+            picture = picture.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.array(picture)
 
 
 def _words(error: Exception) -> str:

@@ -65,7 +65,7 @@ class DetectionDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         picture = self.pictures[index]
-        width, height = picture.open().size
+        width, height = picture.measures
         if random.random() >= self.crop:
             return picture.sample(self.labels, self._size(width, height))
         across, down = (random.randint(-(-side // 2), side) for side in (width, height))
@@ -140,7 +140,7 @@ def describe_pictures(pictures: Sequence[BoxedPicture], classes: Sequence[str]) 
     flat = [box.place for box in boxes if box.area == 0]
     outside = [
         box.place
-        for picture, (width, height) in ((picture, picture.size or picture.open().size) for picture in pictures)
+        for picture, (width, height) in ((picture, picture.measures) for picture in pictures)
         for box in picture.boxes
         if box.area and box.clipped(width, height) != box.corners
     ]
