@@ -78,7 +78,7 @@ class BoxedPicture:
         """
         try:
             image = Image.open(self.path)
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise DataError(f"{self.path}: cannot be read as a picture: {_words(error)}") from error
         if self.size is not None and image.size != self.size:
             image.close()
@@ -136,7 +136,7 @@ class BoxedPicture:
                 if window is None:
                     image.draft("RGB", target)  # a JPEG is decoded at about the size wanted, which is faster
                 picture = image.convert("RGB")
-            except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # PIL: SyntaxError of a broken PNG
+            except (OSError, SyntaxError) as error:  # PIL: SyntaxError of a broken PNG
                 words = _words(error)
                 raise DataError(f"{self.path}: cannot be read as a picture, perhaps cut short: {words}") from error
         if window is not None:
