@@ -62,7 +62,8 @@ class DetectionScores(Metric):
         rows = zip(detections, batch["boxes"], batch["labels"], batch["crowd"], batch["scale"])
         for found, boxes, labels, crowd, scale in rows:
             self._truths.append(_table(boxes, scale, labels, crowd))
-            self._found.append(_table(found.boxes, scale, found.labels, found.scores))
+            # An answer that is not finite is a wrong one, and no error.
+            self._found.append(np.nan_to_num(_table(found.boxes, scale, found.labels, found.scores), posinf=0, neginf=0))
 
     def compute(self) -> dict[str, float]:
         """The numbers by name.
