@@ -115,7 +115,7 @@ class Recipe:
         jitter: float = Field(0.2, ge=0, lt=1, description="change of brightness, contrast, saturation and gamma")
         mosaic: float = Field(0.0, ge=0, le=1, description="chance that a training picture is put together from four")
         pretrained: str | None = Field(None, description="weights to start from: a run folder, or a file")
-        pretrained_backbone: str | None = Field(None, description="torchvision's weights of a ResNet-50, for 'detr_r50'")
+        pretrained_backbone: str | None = Field(None, description="torchvision's ResNet-50 weights, for 'detr_r50'")
 
     def __init__(self, settings: Settings, data: Any):
         self.settings, self.data = settings, data
@@ -220,9 +220,9 @@ class Recipe:
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:
         """Boxes with class and score, and the truth beside."""
-        sizes = picture_sizes(batch["mask"]).int().tolist()
+        sizes, strips = picture_sizes(batch["mask"]).int().tolist(), {}
         rows = zip(batch["image"], sizes, outputs.found, batch["boxes"], batch["labels"])
-        return {
-            f"detection-{number}": detection_strip(image[:, :size[1], :size[0]], *row, self.settings.classes)
-            for number, (image, size, *row) in enumerate(rows, start=1)
-        }
+        for number, (image, (width, height, *_), found, boxes, labels) in enumerate(rows, start=1):
+            shown = image[:, :height, :width]
+            strips[f"detection-{number}"] = detection_strip(shown, found, boxes, labels, self.settings.classes)
+        return strips

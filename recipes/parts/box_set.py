@@ -10,7 +10,7 @@ from torchvision.ops import box_convert, clip_boxes_to_image
 
 
 class BoxSet(NamedTuple):
-    """One answer for a batch: ``logits`` [B,Q,C]; ``boxes`` [B,Q,4], centre x, y, width, height, as parts of the picture."""
+    """One answer for a batch: ``logits`` [B,Q,C]; ``boxes`` [B,Q,4], centre and size as parts of the picture."""
 
     logits: torch.Tensor
     boxes: torch.Tensor
@@ -62,7 +62,8 @@ def strongest(scores: torch.Tensor, boxes: torch.Tensor, sizes: torch.Tensor, co
         boxes: [B,Q,4], centre and size as parts of the picture.
         sizes: [B,4], width, height, width, height in px.
 
-    >>> found = strongest(torch.tensor([[[0.2, 0.9]]]), torch.tensor([[[0.5, 0.5, 0.5, 1.0]]]), torch.full((1, 4), 8.0), 1)
+    >>> scores, boxes = torch.tensor([[[0.2, 0.9]]]), torch.tensor([[[0.5, 0.5, 0.5, 1.0]]])
+    >>> found = strongest(scores, boxes, torch.full((1, 4), 8.0), 1)
     >>> found[0].boxes.tolist(), found[0].labels.tolist()
     ([[2.0, 0.0, 6.0, 8.0]], [1])
     """

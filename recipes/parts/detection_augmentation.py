@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from kornia.augmentation import AugmentationSequential, RandomAffine, RandomHorizontalFlip, RandomMosaic, RandomVerticalFlip
+from kornia.augmentation import (
+    AugmentationSequential,
+    RandomAffine,
+    RandomHorizontalFlip,
+    RandomMosaic,
+    RandomVerticalFlip,
+)
 from torch import nn
 from torchvision.ops import box_area
 
@@ -108,7 +114,8 @@ class DetectionAugmentation(nn.Module):
         fill = self._background(batch["image"])
         image, batch["boxes"] = _changed(self.affine, {**batch, "image": batch["image"] - fill})
         batch["image"] = (image + fill).clamp(0, 1)
-        grown = self.affine._params[0].data["scale"]  # type: ignore[union-attr, index]
+        (drawn,) = self.affine._params  # type: ignore[union-attr]
+        grown = drawn.data["scale"]  # type: ignore[call-overload, index]
         return [area * factor.prod().to(area) for area, factor in zip(areas, grown)]
 
     def _background(self, image: torch.Tensor) -> torch.Tensor:
@@ -133,5 +140,5 @@ def _changed(change: Any, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor
     return image, [own + 0.5 for own in boxes]
 
 
-def _with_boxes(*changes: nn.Module) -> AugmentationSequential:
+def _with_boxes(*changes: Any) -> AugmentationSequential:
     return AugmentationSequential(*changes, data_keys=["input", "bbox_xyxy"])

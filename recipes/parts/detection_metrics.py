@@ -17,7 +17,8 @@ from ignite.metrics.metric import reinit__is_reduced
 from recipes.parts.box_set import Detections
 
 SHOWN = 0.3  # score from which an object is shown and counted
-NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar", "ar_small", "ar_medium", "ar_large")  # fmt: skip
+NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar",
+         "ar_small", "ar_medium", "ar_large")  # fmt: skip
 
 
 class DetectionScores(Metric):
@@ -26,8 +27,8 @@ class DetectionScores(Metric):
     Written into ``engine.state.metrics`` under their own names, whatever it is attached as:
 
     - ``ap``: average precision, mean over classes and over overlaps (IoU) of 0.5, 0.55, ... 0.95; ``ap50``, ``ap75``:
-      at one overlap; ``ap_small``, ``ap_medium``, ``ap_large``: of objects below 32 x 32 px of the picture on disk, from
-      there to 96 x 96 px, above that
+      at one overlap; ``ap_small``, ``ap_medium``, ``ap_large``: of objects below 32 x 32 px of the picture on disk,
+      from there to 96 x 96 px, above that
     - ``ar1``, ``ar10``, ``ar``: average recall with at most 1, 10, 100 detections a picture; and ``ar_small`` ...
     - ``ap/<class>``: of each class
     - ``count_error``: mean difference of the number of detections with a score of 0.3 or more to that of objects
@@ -63,7 +64,9 @@ class DetectionScores(Metric):
         for found, boxes, labels, crowd, scale in rows:
             self._truths.append(_table(boxes, scale, labels, crowd))
             # An answer that is not finite is a wrong one, and no error.
-            self._found.append(np.nan_to_num(_table(found.boxes, scale, found.labels, found.scores), posinf=0, neginf=0))
+            self._found.append(
+                np.nan_to_num(_table(found.boxes, scale, found.labels, found.scores), posinf=0, neginf=0)
+            )
 
     def compute(self) -> dict[str, float]:
         """The numbers by name.
@@ -73,7 +76,7 @@ class DetectionScores(Metric):
         """
         truths, found = self._truths, self._found
         if idist.get_world_size() > 1:
-            shares = idist.all_gather((truths, found))
+            shares: Any = idist.all_gather((truths, found))
             truths, found = ([table for share in shares for table in share[part]] for part in (0, 1))
         if not truths:
             raise NotComputableError("there was no picture to measure by")

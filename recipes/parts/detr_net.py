@@ -30,7 +30,7 @@ class Detr(nn.Module):
 
     def __init__(self, outputs: int, *, queries: int = 100, layers: int = 6, dropout: float = 0.1):
         super().__init__()
-        self.backbone = nn.ModuleList([_Body()])
+        self.backbone = nn.Sequential(_Body())
         self.input_proj = nn.Conv2d(2048, WIDTH, 1)
         self.transformer = _Transformer(layers, dropout)
         self.query_embed = nn.Embedding(queries, WIDTH)
@@ -39,7 +39,7 @@ class Detr(nn.Module):
 
     def forward(self, image: torch.Tensor, mask: torch.Tensor) -> SetOutputs:
         """Answers for ``image`` [B,3,H,W] in 0..1; ``mask`` bool [B,H,W] is true where there is a picture."""
-        features, there = self.backbone[0].body(normalised(image) * mask.unsqueeze(1), mask)  # type: ignore[union-attr]
+        features, there = self.backbone.get_submodule("0.body")(normalised(image) * mask.unsqueeze(1), mask)
         code = place_code(there, WIDTH).flatten(2).transpose(1, 2)
         tokens = self.input_proj(features).flatten(2).transpose(1, 2)
         found = self.transformer(tokens, code, ~there.flatten(1), self.query_embed.weight)

@@ -39,7 +39,11 @@ class FcosNet(nn.Module):
     def __init__(self, classes: int, *, backbone: str = "resnet18"):
         super().__init__()
         pyramid = resnet_fpn_backbone(
-            backbone_name=backbone, weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5, returned_layers=[2, 3, 4]
+            backbone_name=backbone,
+            weights=None,
+            norm_layer=nn.BatchNorm2d,
+            trainable_layers=5,
+            returned_layers=[2, 3, 4],
         )
         sizes = ((16,), (32,), (64,), (128,))  # px, of a place's share of the picture: a level for each
         self.detector = FCOS(pyramid, num_classes=classes, anchor_generator=_places(sizes), score_thresh=0.05)
@@ -47,7 +51,7 @@ class FcosNet(nn.Module):
     def forward(
         self, image: torch.Tensor, mask: torch.Tensor, truth: Sequence[dict[str, torch.Tensor]] | None = None
     ) -> DenseOutputs:
-        """Detections, and loss terms where there is ``truth``: ``boxes`` [N,4] px and ``labels`` [N] of each picture."""
+        """Detections, and loss terms where there is ``truth``: of each picture ``boxes`` [N,4] px, ``labels`` [N]."""
         x, sizes = normalised(image), picture_sizes(mask)[:, [1, 0]].int().tolist()
         maps = list(self.detector.backbone(x).values())
         answers = self.detector.head(maps)

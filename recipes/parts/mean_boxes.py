@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torchvision.ops import box_convert
 
 MOST = 500  # pictures looked at

@@ -124,9 +124,7 @@ def _shape(
         distance = (np.max(sides, axis=0) - 0.6) * radius
     else:
         bars = [(1.0, 0.36), (0.36, 1.0)]
-        distance = np.min(
-            [np.maximum(np.abs(along) - a * long, np.abs(across) - b * short) for a, b in bars], axis=0
-        )
+        distance = np.min([np.maximum(np.abs(along) - a * long, np.abs(across) - b * short) for a, b in bars], axis=0)
     return rows, columns, (0.5 - distance).clip(0, 1).astype(np.float32)
 
 

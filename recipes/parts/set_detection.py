@@ -46,7 +46,9 @@ class SetDetection:
             pairs = match(answer, boxes, labels, self.classify, repeats=repeats)
             found.append(set_losses(answer, pairs, boxes, labels, self.classify))
         *others, last = found
-        sums = {name: torch.stack([terms[name] for terms in others]).sum() if others else last[name] * 0 for name in last}
+        sums = {
+            name: torch.stack([terms[name] for terms in others]).sum() if others else last[name] * 0 for name in last
+        }
         return last | {f"aux_{name}": value for name, value in sums.items()}
 
     def detections(self, outputs: SetOutputs, batch: Mapping[str, Any]) -> list[Detections]:

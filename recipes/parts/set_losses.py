@@ -38,7 +38,7 @@ class Focal:
         return miss - false_alarm
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, objects: int) -> torch.Tensor:
-        """Summed over the batch, for one object. ``targets`` [B,Q] is the class of what a query found, C for nothing."""
+        """Of the batch, for one object. ``targets`` [B,Q] is the class of what a query found, C for nothing."""
         wanted = F.one_hot(targets, logits.shape[-1] + 1)[..., :-1].to(logits)
         return sigmoid_focal_loss(logits, wanted, reduction="sum") / objects
 
@@ -118,10 +118,10 @@ def set_losses(
     nothing = logits.shape[-1] - (classify.outputs(1) - 1)
     targets = torch.full(logits.shape[:2], nothing, dtype=torch.int64, device=logits.device)
     mine, theirs = [], []
-    for number, (queries, objects) in enumerate(pairs):
-        targets[number, queries] = labels[number][objects]
+    for number, (queries, chosen) in enumerate(pairs):
+        targets[number, queries] = labels[number][chosen]
         mine.append(found[number, queries])
-        theirs.append(boxes[number][objects])
+        theirs.append(boxes[number][chosen])
     matched, truth = torch.cat(mine), torch.cat(theirs)
     objects = max(len(matched), 1)
     return {

@@ -69,9 +69,7 @@ class SmallDetector(nn.Module):
         answers = self._decode(tokens, code, grid, there, sizes, proposals)
         return SetOutputs(answers, proposals)
 
-    def _propose(
-        self, tokens: torch.Tensor, places: torch.Tensor, there: torch.Tensor, sizes: torch.Tensor
-    ) -> BoxSet:
+    def _propose(self, tokens: torch.Tensor, places: torch.Tensor, there: torch.Tensor, sizes: torch.Tensor) -> BoxSet:
         """A box for each place: at first one of three places a side around it."""
         centre = places * STRIDE / sizes[:, None, :2]
         start = torch.cat([centre, (3 * STRIDE / sizes[:, None, 2:]).expand_as(centre)], dim=-1)
@@ -208,7 +206,9 @@ class _DecoderLayer(nn.Module):
         queries = queries + around
         return self.norms[3](queries + self.widening(self.norms[2](queries)))
 
-    def _bias(self, queries: torch.Tensor, boxes: torch.Tensor, grid: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def _bias(
+        self, queries: torch.Tensor, boxes: torch.Tensor, grid: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
         """Logarithm of a Gaussian about a place in the box for each head: [B,heads,Q,T]. Boxes in steps of places."""
         gaze = self.gaze(queries).float().unflatten(-1, (self.HEADS, 4)).transpose(1, 2)
         centre, size = boxes[:, None, :, :2], boxes[:, None, :, 2:].clamp_min(1.0)

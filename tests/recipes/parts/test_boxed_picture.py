@@ -42,7 +42,9 @@ def test_a_window_moves_boxes_and_drops_those_that_are_mostly_outside(tmp_path):
     assert sample["scale"].tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("corners", [(float("nan"), 0.0, 1.0, 1.0), (0.0, 0.0, float("inf"), 1.0), (5.0, 0.0, 4.0, 1.0)])
+@pytest.mark.parametrize(
+    "corners", [(float("nan"), 0.0, 1.0, 1.0), (0.0, 0.0, float("inf"), 1.0), (5.0, 0.0, 4.0, 1.0)]
+)
 def test_a_box_that_is_none_is_named(corners):
     with pytest.raises(DataError, match="annotation 7"):
         box("cat", *corners)

@@ -64,7 +64,9 @@ def test_drawn_data_is_described_by_its_samples():
 
 
 def test_a_class_that_is_not_asked_for_is_refused_by_name(coco):
-    with pytest.raises(DataError, match=r"train\.json: annotation 3: class 'dog' is not in recipe\.classes \(cat\).*cat, dog"):
+    with pytest.raises(
+        DataError, match=r"train\.json: annotation 3: class 'dog' is not in recipe\.classes \(cat\).*cat, dog"
+    ):
         detection_dataset("coco", coco, classes=["cat"])
 
 

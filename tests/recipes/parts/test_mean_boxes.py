@@ -4,7 +4,11 @@ from recipes.parts.mean_boxes import MeanBoxes
 
 
 def sample(labels, *boxes):
-    return {"image": torch.zeros(3, 10, 20), "boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.tensor(labels)}
+    return {
+        "image": torch.zeros(3, 10, 20),
+        "boxes": torch.tensor(boxes).reshape(-1, 4),
+        "labels": torch.tensor(labels),
+    }
 
 
 def test_a_box_of_each_class_as_likely_as_a_picture_has_it():

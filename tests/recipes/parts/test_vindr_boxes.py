@@ -4,7 +4,8 @@ from recipes.parts.data_error import DataError
 from recipes.parts.vindr_boxes import read_vindr
 
 HEAD = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
-TABLE = HEAD + "p1,Cardiomegaly,3,R1,1,2,9,8\np2,No finding,14,R1,,,,\np1,ILD,5,R2,0,0,5,5.5\np3,No finding,14,R1,nan,nan,nan,nan\n"
+FOUND = "p1,Cardiomegaly,3,R1,1,2,9,8\np2,No finding,14,R1,,,,\np1,ILD,5,R2,0,0,5,5.5\n"
+TABLE = HEAD + FOUND + "p3,No finding,14,R1,nan,nan,nan,nan\n"
 
 
 def write(root, name="train.csv", text=TABLE):
