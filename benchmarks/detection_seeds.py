@@ -2,8 +2,8 @@
 
 ``python benchmarks/detection_seeds.py [SEED ...] [key=value ...]`` trains `detection.yaml` and `detection_before.yaml`
 once for each seed (0 1 2 if none is given), with the doctor told to keep its hands off, in a folder that is thrown
-away, and prints a table. Spikes are those of `ignition.stability.loss_spike`, among the losses of every iteration; a jump
-is a loss over the median of the 32 before it.
+away, and prints a table. Spikes are those of `ignition.stability.loss_spike`, among the losses of every iteration; a
+jump is a loss over the median of the 32 before it.
 """
 
 from __future__ import annotations

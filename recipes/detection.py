@@ -51,10 +51,12 @@ CLASSIFICATION: dict[str, Callable[[Any], Focal | NoObject]] = {
 }
 
 
-def _set(build: Callable[..., nn.Module]) -> Callable[[Any], tuple[Callable[[], nn.Module], SetDetection]]:
+def _set(
+    answers: int, build: Callable[..., nn.Module]
+) -> Callable[[Any], tuple[Callable[[], nn.Module], SetDetection]]:
     def network(s: Any) -> tuple[Callable[[], nn.Module], SetDetection]:
         classify = CLASSIFICATION[s.classification](s)
-        return partial(build, s, classify), SetDetection(classify, repeats=s.proposal_repeats)
+        return partial(build, s, classify), SetDetection(classify, repeats=s.proposal_repeats, answers=answers)
 
     return network
 
@@ -65,9 +67,9 @@ def _dense(backbone: str) -> Callable[[Any], tuple[Callable[[], nn.Module], Dens
 
 MODELS: dict[str, Callable[[Any], tuple[Callable[[], nn.Module], SetDetection | DenseDetection]]] = {
     "small": _set(
-        lambda s, c: SmallDetector(c.outputs(len(s.classes)), queries=s.queries, width=s.width, prior=c.prior)
+        4, lambda s, c: SmallDetector(c.outputs(len(s.classes)), queries=s.queries, width=s.width, prior=c.prior)
     ),
-    "detr_r50": _set(lambda s, c: Detr(c.outputs(len(s.classes)), queries=s.queries)),
+    "detr_r50": _set(6, lambda s, c: Detr(c.outputs(len(s.classes)), queries=s.queries)),
     "fcos_r18": _dense("resnet18"),
     "fcos_r50": _dense("resnet50"),
 }

@@ -26,14 +26,21 @@ class MeanBoxes:
 
     @classmethod
     def fit(cls, dataset: Any, classes: Sequence[str]) -> MeanBoxes:
-        """By the first 500 samples (`recipes.parts.boxed_picture`) of ``dataset``."""
+        """By the first 500 samples (`recipes.parts.boxed_picture`) of ``dataset`` but those that cannot be read.
+
+        What is to be done about these is for the evaluation to say.
+        """
         sums, boxes, pictures = torch.zeros(len(classes), 4), torch.zeros(len(classes)), torch.zeros(len(classes))
-        count = min(len(dataset), MOST)
-        for index in range(count):
-            sample: Mapping[str, torch.Tensor] = dataset[index]
+        read = 0
+        for index in range(min(len(dataset), MOST)):
+            try:
+                sample: Mapping[str, torch.Tensor] = dataset[index]
+            except (ValueError, OSError):
+                continue
+            read += 1
             labels, (height, width) = sample["labels"], sample["image"].shape[-2:]
             own = box_convert(sample["boxes"], "xyxy", "cxcywh") / torch.tensor([width, height] * 2)
             sums.index_add_(0, labels, own)
             boxes.index_add_(0, labels, torch.ones(len(labels)))
             pictures[labels.unique()] += 1
-        return cls(sums / boxes.clamp_min(1).unsqueeze(1), pictures / max(count, 1))
+        return cls(sums / boxes.clamp_min(1).unsqueeze(1), pictures / max(read, 1))

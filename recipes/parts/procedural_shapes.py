@@ -108,8 +108,9 @@ def _shape(
     """The window of a turned shape, and how much of each pixel in it the shape covers, float32 in 0..1."""
     reach = int(np.ceil(1.5 * radius)) + 1
     top, left = (int(np.floor(value)) - reach for value in centre)
-    rows = slice(max(top, 0), min(max(top + 2 * reach + 1, 0), height))
-    columns = slice(max(left, 0), min(max(left + 2 * reach + 1, 0), width))
+    # A shape far outside has an empty window.
+    rows = slice(*np.clip((top, top + 2 * reach + 1), 0, height).tolist())
+    columns = slice(*np.clip((left, left + 2 * reach + 1), 0, width).tolist())
     y, x = np.mgrid[rows, columns].astype(np.float32)
     angle, aspect = generator.uniform(0, 2 * np.pi), generator.uniform(0.75, 1.35)
     dy, dx = y + 0.5 - centre[0], x + 0.5 - centre[1]

@@ -23,10 +23,12 @@ class SetDetection:
     Args:
         classify: how classes are said.
         repeats: queries that an object is matched with among the encoder's proposals, see `match`.
+        answers: how many the network gives, the proposals counted: a constant one gives as many, so that their losses
+            can be compared.
     """
 
-    def __init__(self, classify: Classification, *, repeats: int = 4):
-        self.classify, self.repeats = classify, repeats
+    def __init__(self, classify: Classification, *, repeats: int = 4, answers: int = 1):
+        self.classify, self.repeats, self.answers = classify, repeats, answers
 
     def ask(self, model: nn.Module, batch: Mapping[str, Any]) -> SetOutputs:
         outputs: SetOutputs = model(batch["image"], batch["mask"])
@@ -67,7 +69,8 @@ class SetDetection:
         logits = torch.logit(scores.clamp(1e-4, 1 - 1e-4)).diag_embed() - 10.0 * (1 - torch.eye(classes))
         logits = torch.cat([logits, torch.zeros(classes, self.classify.outputs(1) - 1)], dim=1)
         device = batch["image"].device
-        return SetOutputs([BoxSet(*(part.to(device).expand(count, -1, -1) for part in (logits, boxes)))])
+        answer = BoxSet(*(part.to(device).expand(count, -1, -1) for part in (logits, boxes)))
+        return SetOutputs([answer] * self.answers)
 
 
 def _truth(batch: Mapping[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

@@ -11,6 +11,18 @@ def sample(labels, *boxes):
     }
 
 
+class Unreadable(list):
+    def __getitem__(self, index):
+        if index == 2:
+            raise ValueError("cut short")
+        return super().__getitem__(index)
+
+
+def test_what_cannot_be_read_is_left_to_the_evaluation():
+    mean = MeanBoxes.fit(Unreadable([sample([0], [0.0, 0, 20, 10])] * 4), ["a"])
+    assert mean.scores.tolist() == [1.0]
+
+
 def test_a_box_of_each_class_as_likely_as_a_picture_has_it():
     data = [
         sample([0, 0], [0.0, 0, 10, 10], [10.0, 0, 20, 10]),

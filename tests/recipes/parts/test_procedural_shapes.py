@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recipes.parts.procedural_shapes import SHAPES, ProceduralShapes
 
@@ -22,6 +24,14 @@ def test_every_box_lies_in_its_picture_and_has_an_area(crowded):
     assert counts.count(0) in ((3, 4, 5, 6, 7, 8, 9) if not crowded else range(1, 12))  # a tenth is empty
     assert set(torch.cat([sample["labels"] for sample in samples]).tolist()) == set(range(len(SHAPES)))
     assert len({sample["image"].shape for sample in samples}) > 50  # so every batch has padding
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**31))
+def test_every_crowd_can_be_drawn(seed):
+    """Some shapes lie far outside the picture."""
+    data = ProceduralShapes(1, sides=(32, 48), crowded=True, fixed=True, seed=seed)
+    assert len(data[0]["boxes"]) <= 16
 
 
 def test_crowds_are_crowded():

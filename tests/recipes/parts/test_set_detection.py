@@ -66,11 +66,13 @@ def test_detections_are_in_px_and_silence_is_counted(classify, outputs):
 
 @pytest.mark.parametrize("classify", [Focal(), NoObject()])
 def test_a_constant_answer_has_losses_and_detections(classify):
-    task = SetDetection(classify)
+    task = SetDetection(classify, answers=3)
     outputs = task.constant(torch.stack([RIGHT, RIGHT / 2]), torch.tensor([0.2, 0.7]), BATCH)
     first = task.detections(outputs, BATCH)[0]
     assert first.labels[:2].tolist() == [1, 0]
     assert first.boxes[1].tolist() == [10, 5, 30, 15]
     assert all(term.isfinite() for term in task.terms(outputs, BATCH).values())
+    terms = task.terms(outputs, BATCH)
+    assert terms["aux_l1"].item() == pytest.approx(2 * terms["l1"].item())
     if isinstance(classify, Focal):
         assert first.scores[:2].tolist() == pytest.approx([0.7, 0.2], abs=1e-3)
