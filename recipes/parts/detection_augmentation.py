@@ -114,8 +114,8 @@ class DetectionAugmentation(nn.Module):
         fill = self._background(batch["image"])
         image, batch["boxes"] = _changed(self.affine, {**batch, "image": batch["image"] - fill})
         batch["image"] = (image + fill).clamp(0, 1)
-        (drawn,) = self.affine._params  # type: ignore[union-attr]
-        grown = drawn.data["scale"]  # type: ignore[call-overload, index]
+        drawn: Any = self.affine._params  # type: ignore[union-attr]
+        grown = drawn[0].data["scale"]
         return [area * factor.prod().to(area) for area, factor in zip(areas, grown)]
 
     def _background(self, image: torch.Tensor) -> torch.Tensor:
