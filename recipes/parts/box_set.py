@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torchvision.ops import box_convert, clip_boxes_to_image
+from torchvision.ops import box_convert
 
 
 class BoxSet(NamedTuple):
@@ -72,6 +72,6 @@ def strongest(scores: torch.Tensor, boxes: torch.Tensor, sizes: torch.Tensor, co
     best, place = scores.float().flatten(1).topk(min(count, scores[0].numel()))
     found = []
     for values, places, own, size in zip(best, place, corners, sizes):
-        clipped = clip_boxes_to_image(own[places // classes], (float(size[1]), float(size[0])))  # type: ignore[arg-type]
+        clipped = torch.minimum(own[places // classes].clamp_min(0), size)
         found.append(Detections(clipped, values, places % classes))
     return found

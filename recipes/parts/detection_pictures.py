@@ -44,7 +44,8 @@ def _drawn(
     colours = [_colour(int(label), classes) for label in labels]
     scaled = (boxes.detach().float().cpu() * factor).round()
     scaled[:, 2:] = torch.maximum(scaled[:, 2:], scaled[:, :2] + 1)
-    return draw_bounding_boxes(pixels, scaled, words, colours, width=2).float() / 255
+    drawn = draw_bounding_boxes(pixels, scaled, words, colours, width=2, fill_labels=True, label_colors="black")
+    return drawn.float() / 255
 
 
 def _colour(label: int, classes: int) -> tuple[int, int, int]:

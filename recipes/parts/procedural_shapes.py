@@ -36,7 +36,7 @@ class ProceduralShapes(DrawnDataset):
         self,
         count: int,
         *,
-        sides: tuple[int, int] = (80, 128),
+        sides: tuple[int, int] = (64, 96),
         crowded: bool = False,
         seed: int = 0,
         fixed: bool = False,
@@ -95,7 +95,7 @@ def _places(
     size = np.array([height, width])
     if not crowded:
         count = generator.integers(1, 7)
-        radii = np.exp(generator.uniform(np.log(8), np.log(26), count))
+        radii = np.exp(generator.uniform(np.log(8), np.log(22), count))
         return [(generator.uniform(0.05, 0.95, 2) * size, float(radius)) for radius in radii]
     count, heart = generator.integers(6, 17), generator.uniform(0.35, 0.65, 2) * size
     radii = np.exp(generator.uniform(np.log(8), np.log(16), count))

@@ -87,21 +87,19 @@ def match(
     >>> match(answer, [torch.tensor([[0.7, 0.7, 0.2, 0.2]])], [torch.tensor([0])], Focal())
     [(tensor([1]), tensor([0]))]
     """
-    pairs = []
+    costs = []
     for logits, found, true, kinds in zip(answer.logits.float(), answer.boxes.float(), boxes, labels):
-        count = len(true)
-        if count == 0:
-            nothing = torch.zeros(0, dtype=torch.int64, device=logits.device)
-            pairs.append((nothing, nothing))
-            continue
-        cost = classify.cost_weight * classify.cost(logits, kinds)
-        cost = cost + BOX_COST * torch.cdist(found, true, p=1)
-        cost = cost - OVERLAP_COST * generalized_box_iou(corners(found), corners(true))
-        table = np.tile(np.nan_to_num(cost.cpu().numpy(), nan=1e6, posinf=1e6, neginf=-1e6), (1, repeats))
+        cost = classify.cost_weight * classify.cost(logits, kinds) + BOX_COST * torch.cdist(found, true, p=1)
+        costs.append(cost - OVERLAP_COST * generalized_box_iou(corners(found), corners(true)))
+    # All pictures' costs come to the host at once: each copy waits for the device.
+    flat = torch.cat([cost.flatten() for cost in costs]).nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).cpu()
+    pairs = []
+    for cost, own in zip(costs, flat.split([cost.numel() for cost in costs])):
+        table = np.tile(own.view(cost.shape).numpy(), (1, repeats))
         queries, objects = linear_sum_assignment(table)
-        chosen = (torch.as_tensor(part, device=logits.device) for part in (queries, objects % count))
-        pairs.append(tuple(chosen))  # type: ignore[arg-type]
-    return pairs
+        chosen = (torch.as_tensor(part, device=cost.device) for part in (queries, objects % max(cost.shape[1], 1)))
+        pairs.append(tuple(chosen))
+    return pairs  # type: ignore[return-value]
 
 
 def set_losses(

@@ -12,8 +12,8 @@ def test_every_box_lies_in_its_picture_and_has_an_area(crowded):
     samples = [data[index] for index in range(60)]
     for sample in samples:
         height, width = sample["image"].shape[-2:]
-        assert 80 <= height <= 128
-        assert 80 <= width <= 128
+        assert 64 <= height <= 96
+        assert 64 <= width <= 96
         assert 0 <= sample["image"].min() <= sample["image"].max() <= 1
         boxes = sample["boxes"]
         assert (boxes >= 0).all()
