@@ -18,13 +18,14 @@ from rich.console import Console
 from torch import nn
 
 from ignition import distributed
+from ignition.assembly import ask
 from ignition.config import Config
 from ignition.curve import fits
 from ignition.data import Loader, SampleKey, SkippedSamples, describe
 from ignition.evaluations import run_over
 from ignition.events import StepEvents
 from ignition.handlers.progress import duration
-from ignition.recipe import Recipe
+from ignition.recipe import Recipe, optional
 from ignition.rundir import RunFolder
 from ignition.scheduling import picture
 from ignition.training import Training
@@ -110,7 +111,15 @@ def _print_data(console: Console, training: Training) -> None:
         for row in rows:
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
             console.print("  " + line.rstrip(), highlight=False, soft_wrap=True)
+        for line in _in_words(training, dataset):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print()
+
+
+def _in_words(training: Training, dataset: Any) -> list[str]:
+    """What the recipe has to say of a split besides numbers, if it has."""
+    part = optional(training.recipe, "describe")
+    return list(ask(training.recipe, "describe", dataset)) if part is not None else []
 
 
 def _described(found: Statistics) -> tuple[str, str, str, str]:

@@ -57,6 +57,7 @@ class Recipe(Protocol):
       stand beside every metric
     - ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1
     - ``signals(batch, outputs)``, a dict of numbers to watch
+    - ``describe(dataset)``, lines that ``--check`` prints of a split: what its numbers do not say
     - ``handlers(training)``, for handlers of the recipe's own
     """
 

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ignition.check import _print_rates
+from ignition.check import _in_words, _print_rates
 from ignition.config import load_config
 from ignition.handlers import LearningRate
 from ignition.scheduling import schedule_of
@@ -43,3 +43,12 @@ def test_a_plateau_says_what_it_waits_for_and_a_narrow_terminal_breaks_nothing()
     lines = printed("utf-8", "schedule={name: plateau, metric: val/epe}", width=40, force_terminal=True)
     assert lines[-1] == "lowered where val/epe stands still"
     assert len(lines) == 1 + 9 + 2 + 1
+
+
+def test_a_recipe_may_describe_its_data_in_words():
+    class Talkative:
+        def describe(self, dataset):
+            return [f"{len(dataset)} pictures, none of them empty"]
+
+    assert _in_words(SimpleNamespace(recipe=Talkative()), [1, 2]) == ["2 pictures, none of them empty"]
+    assert _in_words(SimpleNamespace(recipe=object()), [1, 2]) == []

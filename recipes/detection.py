@@ -1,0 +1,230 @@
+"""Objects in pictures: boxes with classes, by a transformer or its convolutional peer, on procedural or real pictures.
+
+What this recipe does otherwise than common fine-tuning code, and why:
+
+- Padding is a colour that normalisation makes nought, and a mask tells the network where it is: an answer does not
+  depend on how much padding the other pictures of a batch bring. Without the mask boxes are parts of the padded size.
+- The best weights are chosen by validation data; what is for testing is looked at once, at the end.
+- Pictures without objects are samples: what a detector finds there counts against it.
+- Boxes are cut at the border of the picture after every change, and dropped where little of them is left.
+- A backbone that was trained before may have a rate of its own (``optimizer.groups``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from ignite.metrics import Metric
+from torch import nn
+from torch.utils.data import Dataset
+
+from ignition.recipe import Field, Progress, Section, Splits
+from recipes.parts.box_set import Detections, SetOutputs
+from recipes.parts.dense_detection import DenseDetection
+from recipes.parts.detection_augmentation import DetectionAugmentation
+from recipes.parts.detection_datasets import DetectionDataset, describe_samples, detection_dataset
+from recipes.parts.detection_metrics import DetectionScores
+from recipes.parts.detection_pictures import detection_strip
+from recipes.parts.detr_net import Detr
+from recipes.parts.fcos_net import DenseOutputs, FcosNet
+from recipes.parts.mean_boxes import MeanBoxes
+from recipes.parts.padded_pictures import MEAN, collate_pictures, picture_sizes
+from recipes.parts.pretrained import load_matching, weights_file
+from recipes.parts.procedural_shapes import SHAPES, ProceduralShapes
+from recipes.parts.set_detection import SetDetection
+from recipes.parts.set_losses import Focal, NoObject
+from recipes.parts.small_detector import SmallDetector
+
+log = logging.getLogger(__name__)
+
+PROCEDURAL: dict[str, Callable[..., Dataset[Any]]] = {
+    "procedural": ProceduralShapes,
+    "procedural_crowded": partial(ProceduralShapes, crowded=True),
+}
+CLASSIFICATION: dict[str, Callable[[Any], Focal | NoObject]] = {
+    "focal": lambda s: Focal(),
+    "no_object": lambda s: NoObject(s.no_object_weight),
+}
+
+
+def _set(
+    answers: int, build: Callable[..., nn.Module]
+) -> Callable[[Any], tuple[Callable[[], nn.Module], SetDetection]]:
+    def network(s: Any) -> tuple[Callable[[], nn.Module], SetDetection]:
+        classify = CLASSIFICATION[s.classification](s)
+        return partial(build, s, classify), SetDetection(classify, repeats=s.proposal_repeats, answers=answers)
+
+    return network
+
+
+def _dense(backbone: str) -> Callable[[Any], tuple[Callable[[], nn.Module], DenseDetection]]:
+    return lambda s: (lambda: FcosNet(len(s.classes), backbone=backbone), DenseDetection())
+
+
+MODELS: dict[str, Callable[[Any], tuple[Callable[[], nn.Module], SetDetection | DenseDetection]]] = {
+    "small": _set(
+        4, lambda s, c: SmallDetector(c.outputs(len(s.classes)), queries=s.queries, width=s.width, prior=c.prior)
+    ),
+    "detr_r50": _set(6, lambda s, c: Detr(c.outputs(len(s.classes)), queries=s.queries)),
+    "fcos_r18": _dense("resnet18"),
+    "fcos_r50": _dense("resnet50"),
+}
+Batch = Mapping[str, Any]
+
+
+class Outputs(NamedTuple):
+    """All that the network answers, and what that says is in each picture."""
+
+    answer: SetOutputs | DenseOutputs
+    found: list[Detections]
+
+
+class Recipe:
+    """Object detection."""
+
+    class Settings(Section):
+        model: Literal["small", "detr_r50", "fcos_r18", "fcos_r50"] = Field("small", description="the network")
+        classes: list[str] = Field(list(SHAPES), min_length=1, description="names of what is found, in order of labels")
+        other_classes: Literal["refuse", "leave_out"] = Field(
+            "refuse", description="what is done about boxes of other classes"
+        )
+        queries: int = Field(30, ge=1, le=1000, description="objects that can be found in a picture")
+        width: int = Field(128, ge=32, le=512, multiple_of=16, description="of features and queries, for 'small'")
+        classification: Literal["focal", "no_object"] = Field(
+            "focal", description="each class by itself, or softmax with one more class that is no object"
+        )
+        no_object_weight: float = Field(0.1, gt=0, le=1, description="what an empty query counts, for 'no_object'")
+        proposal_repeats: int = Field(4, ge=1, le=20, description="places that learn each object, for 'small'")
+        padding: Literal["mean", "zero"] = Field("mean", description="colour beside the smaller pictures of a batch")
+        mask: bool = Field(True, description="tell the network where padding is")
+        short_sides: list[int] | None = Field(
+            None,
+            min_length=1,
+            description="px of the shorter side: any of them in training, the last in evaluations; null: as on disk",
+        )
+        longest: int = Field(1333, ge=32, description="px of the longer side at most")
+        crop: float = Field(0.0, ge=0, le=1, description="chance that a training picture is a window of one")
+        train_samples: int = Field(2048, ge=1, description="procedural pictures of an epoch")
+        val_samples: int = Field(96, ge=1, description="procedural pictures that are evaluated")
+        flip: float = Field(0.5, ge=0, le=1, description="chance of a mirror image")
+        vertical_flip: float = Field(0.0, ge=0, le=1, description="chance that a picture is upside down")
+        scale: float = Field(0.0, ge=0, lt=1, description="training pictures are scaled by 1 +- this")
+        move: float = Field(0.0, ge=0, lt=1, description="and moved by up to this share of their size")
+        jitter: float = Field(0.2, ge=0, lt=1, description="change of brightness, contrast, saturation and gamma")
+        mosaic: float = Field(0.0, ge=0, le=1, description="chance that a training picture is put together from four")
+        pretrained: str | None = Field(None, description="weights to start from: a run folder, or a file")
+        pretrained_backbone: str | None = Field(None, description="torchvision's ResNet-50 weights, for 'detr_r50'")
+
+    def __init__(self, settings: Settings, data: Any):
+        self.settings, self.data = settings, data
+        self.build, self.task = MODELS[settings.model](settings)
+
+    # ---------------------------------------------------------------------------------------------------- data
+    def datasets(self) -> Splits:
+        """Procedural pictures made on the fly, or real ones by name and folder; see docs/detection.md for the names."""
+        data = self.data
+        return Splits(
+            train=lambda: self._dataset(data.train.name, data.train.root, "train"),
+            val=lambda: self._dataset(data.val.name, data.val.root, "val"),
+            test=(lambda: self._dataset(data.test.name, data.test.root, "test")) if data.test else None,
+        )
+
+    def _dataset(self, name: str, root: str | None, split: str) -> Dataset[Any]:
+        s, training = self.settings, split == "train"
+        if name in PROCEDURAL:
+            if tuple(s.classes) != SHAPES:
+                raise ValueError(f"'{name}' has the classes {', '.join(SHAPES)}; recipe.classes has others")
+            seed = {"train": 1, "val": 2, "test": 3}[split]
+            return PROCEDURAL[name](s.train_samples if training else s.val_samples, seed=seed, fixed=not training)
+        if root is None:
+            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
+        sides = s.short_sides if training or s.short_sides is None else s.short_sides[-1:]
+        return detection_dataset(
+            name,
+            root,
+            classes=s.classes,
+            split=split,
+            other_classes=s.other_classes,
+            short_sides=sides,
+            longest=s.longest,
+            crop=s.crop if training else 0.0,
+        )
+
+    def collate(self, samples: list[Batch]) -> Batch:
+        """Padded to multiples of 32 px, with a mask."""
+        return collate_pictures(samples, padding=self.settings.padding, masked=self.settings.mask)
+
+    def describe(self, dataset: Dataset[Any]) -> list[str]:
+        """Boxes of each class, empty pictures, boxes outside their picture."""
+        if isinstance(dataset, DetectionDataset):
+            return dataset.describe()
+        return describe_samples(dataset, self.settings.classes)
+
+    # --------------------------------------------------------------------------------------------------- model
+    def model(self) -> nn.Module:
+        return self.build()
+
+    def initialize(self, model: nn.Module) -> None:
+        """Weights from files, as far as they fit; tells what did and what did not."""
+        s = self.settings
+        if s.pretrained_backbone is not None:
+            if s.model != "detr_r50":
+                raise ValueError(f"recipe.pretrained_backbone is for 'detr_r50', and recipe.model is '{s.model}'")
+            log.info("%s", load_matching(model.get_submodule("backbone.0.body"), s.pretrained_backbone))
+        if s.pretrained is not None:
+            log.info("%s", load_matching(model, weights_file(s.pretrained, recipe="recipes/detection.py")))
+
+    # -------------------------------------------------------------------------------------------- augmentation
+    def augmentation(self) -> nn.Module:
+        """Flips, scale, place and colours; four pictures in one if asked for."""
+        s = self.settings
+        return DetectionAugmentation(
+            flip=s.flip,
+            vertical_flip=s.vertical_flip,
+            scale=s.scale,
+            move=s.move,
+            jitter=s.jitter,
+            mosaic=s.mosaic,
+            fill=MEAN if s.padding == "mean" else (0.0, 0.0, 0.0),
+        )
+
+    # -------------------------------------------------------------------------------------------------- losses
+    def losses(self, model: nn.Module, batch: Batch, progress: Progress) -> dict[str, torch.Tensor]:
+        return self.task.terms(self.task.ask(model, batch), batch)  # type: ignore[arg-type]
+
+    def losses_from(self, outputs: Outputs, batch: Batch, progress: Progress) -> dict[str, torch.Tensor]:
+        return self.task.terms(outputs.answer, batch)  # type: ignore[arg-type]
+
+    def predict(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Up to 100 boxes in each picture, in its px."""
+        return self._outputs(self.task.ask(model, batch), batch)
+
+    def _outputs(self, answer: Any, batch: Batch) -> Outputs:
+        return Outputs(answer, self.task.detections(answer, batch))
+
+    # ------------------------------------------------------------------------------------------------- metrics
+    def metrics(self) -> dict[str, Metric]:
+        return {"scores": DetectionScores(self.settings.classes, output_transform=lambda out: (out[0].found, out[1]))}
+
+    def baseline(self, splits: Splits) -> Callable[[nn.Module, Batch], Outputs]:
+        """The mean box of each class, in every picture."""
+        mean = MeanBoxes.fit(splits.val, self.settings.classes)
+        return lambda model, batch: self._outputs(self.task.constant(mean.boxes, mean.scores, batch), batch)
+
+    def signals(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:
+        """``no_object_share``: of the queries that say there is nothing; near 1 for a network that has given up."""
+        return {"no_object_share": self.task.silent_share(*outputs)}  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------------------------------------ pictures
+    def pictures(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:
+        """Boxes with class and score, and the truth beside."""
+        sizes, strips = picture_sizes(batch["mask"]).int().tolist(), {}
+        rows = zip(batch["image"], sizes, outputs.found, batch["boxes"], batch["labels"])
+        for number, (image, (width, height, *_), found, boxes, labels) in enumerate(rows, start=1):
+            shown = image[:, :height, :width]
+            strips[f"detection-{number}"] = detection_strip(shown, found, boxes, labels, self.settings.classes)
+        return strips
