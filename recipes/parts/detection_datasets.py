@@ -137,16 +137,20 @@ def describe_pictures(pictures: Sequence[BoxedPicture], classes: Sequence[str]) 
     lines.append(f"pictures without boxes: {empty:,}; crowds: {sum(box.crowd for box in boxes):,}")
     if unknown:
         lines.append(f"boxes of other classes, left out: {unknown:,}")
-    flat = [box.place for box in boxes if box.area == 0]
-    outside = [
-        box.place
-        for picture, (width, height) in ((picture, picture.measures) for picture in pictures)
-        for box in picture.boxes
-        if box.area and box.clipped(width, height) != box.corners
-    ]
-    for what, places in (("boxes without area, left out", flat), ("boxes that reach outside, cut", outside)):
-        if places:
-            lines.append(f"{what}: {len(places):,}, the first in {places[0]}")
+    odd: dict[str, list[str]] = {
+        "boxes without area, left out": [box.place for box in boxes if box.area == 0],
+        "boxes that reach outside, cut": [],
+        "pictures that cannot be opened": [],
+    }
+    for picture in pictures:
+        try:
+            width, height = picture.measures
+        except DataError as error:
+            odd["pictures that cannot be opened"].append(str(error))
+            continue
+        outside = (box.place for box in picture.boxes if box.area and box.clipped(width, height) != box.corners)
+        odd["boxes that reach outside, cut"].extend(outside)
+    lines += [f"{what}: {len(places):,}, the first in {places[0]}" for what, places in odd.items() if places]
     return lines
 
 

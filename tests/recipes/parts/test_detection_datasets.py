@@ -56,6 +56,12 @@ def test_what_is_odd_is_counted(coco):
     ]
 
 
+def test_a_picture_that_is_not_there_is_told_before_a_run_needs_it(coco):
+    (coco / "2.png").unlink()
+    lines = detection_dataset("coco", coco, classes=["cat", "dog"]).describe()
+    assert lines[-1].startswith(f"pictures that cannot be opened: 1, the first in {coco / '2.png'}: ")
+
+
 def test_drawn_data_is_described_by_its_samples():
     boxes, empty = describe_samples(ProceduralShapes(80, fixed=True), SHAPES)
     assert boxes.startswith("boxes of 64 samples: ")
