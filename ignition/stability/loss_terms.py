@@ -21,22 +21,34 @@ class LossImbalance:
     ``share = norm / sum of norms``, of the gradients of the weighted terms on what they share: the norms that GradNorm
     (Chen et al., 2018) makes equal. It has ended when none of the last five shares is beyond the limit.
 
-    A term that is meant to be small looks the same as one that has drowned. The limits are not measured.
+    A term that is meant to be small looks the same as one that has drowned, and norms are taken at one weight, which some
+    terms reach through more layers than others: so it is a warning below ``drowned`` alone, and worth knowing above. The
+    limits are not measured.
 
     Args:
         least, most: shares.
+        drowned: a share.
         settings: those of the run, for the advice.
 
     >>> imbalance = LossImbalance()
     >>> found = [imbalance.update(i, {"l1": 2.0, "smooth": 0.002}, {"smooth": 0.1}) for i in range(0, 1000, 200)]
     >>> [(finding.message, finding.advice[0].override) for finding in found[-1]][1]
-    ("'smooth' has 0.1 % of the gradient", 'loss.smooth=100.0')
+    ("'smooth' has 0.1 % of the gradient", 'loss.smooth=1.0')
     """
 
-    def __init__(self, least: float = 0.01, most: float = 0.95, *, settings: RunSettings = RunSettings()):
+    FURTHEST = 10.0  # what advice multiplies a weight by at most: a step that can be judged by what comes of it
+
+    def __init__(
+        self,
+        least: float = 0.01,
+        most: float = 0.95,
+        *,
+        drowned: float = 0.001,
+        settings: RunSettings = RunSettings(),
+    ):
         if not 0 <= least < most <= 1:
             raise ValueError(f"least is {least} and most {most}; they are shares, the first below the second")
-        self.least, self.most, self.settings = least, most, settings
+        self.least, self.most, self.drowned, self.settings = least, most, drowned, settings
         self.reset()
 
     def reset(self) -> None:
@@ -82,13 +94,16 @@ class LossImbalance:
         factor = (1 - share) / (terms - 1) / share if share > 0 else math.inf  # to the mean of the others
         change = ""
         if weight and 0 < factor < math.inf:
-            change = weigh(self.settings, {name: weight * factor}, weights)
+            step = min(max(factor, 1 / self.FURTHEST), self.FURTHEST)
+            change = weigh(self.settings, {name: weight * step}, weights)
         why = "its gradient is then as long as the others' on average"
+        if not 1 / self.FURTHEST <= factor <= self.FURTHEST:
+            why = "a step towards a gradient as long as the others' on average"
         if share == 0:
             why = "it has no gradient at all: look for a detach, a rounding, a mask without a single valid pixel"
         return Finding(
             "loss_imbalance",
-            "warning",
+            "warning" if share < self.drowned else "info",
             f"'{name}' has {100 * share:.2g} % of the gradient",
             iteration,
             iteration,

@@ -150,7 +150,7 @@ def test_what_was_measured_within_the_network(rows, expected):
     assert names(Doctor(), [*calm(400), *rows]) == expected  # late, in one batch
 
 
-def test_a_term_that_drowns_gets_the_weight_that_it_needs():
+def test_a_term_that_drowns_gets_ten_times_its_weight():
     rows = measured(5, terms={"norms": {"a": 2.0, "b": 0.002}, "weights": {"a": 1.0, "b": 0.1}})
     advised = {
         (settings.weighted, finding.subject): finding.advice[0].override
@@ -158,10 +158,10 @@ def test_a_term_that_drowns_gets_the_weight_that_it_needs():
         for finding in [finding for doctor in [Doctor(settings)] for row in rows for finding in doctor.read(row)]
     }
     assert advised == {
-        (True, "a"): "loss.a=1e-3",
-        (True, "b"): "loss.b=100.0",
-        (False, "a"): "loss.a=1e-3 loss.b=1.0",  # a section `loss` needs a weight for each
-        (False, "b"): "loss.b=100.0 loss.a=1.0",
+        (True, "a"): "loss.a=0.1",
+        (True, "b"): "loss.b=1.0",
+        (False, "a"): "loss.a=0.1 loss.b=1.0",  # a section `loss` needs a weight for each
+        (False, "b"): "loss.b=1.0 loss.a=1.0",
     }
 
 

@@ -34,8 +34,17 @@ def test_it_says_which_weight_would_balance_it():
     findings = [detector.update(i, row, {"l1": 1.0, "ssim": 1.0, "smooth": 0.1}) for i, row in enumerate(rows)][-1]
     (finding,) = findings
     assert finding.message == "'smooth' has 0.25 % of the gradient"
-    # the others' mean norm is 2: 200 times as long
-    assert finding.advice[0].override == "loss.smooth=20.0"
+    # the others' mean norm is 2, 200 times as long; ten times is the step to try
+    assert (finding.severity, finding.advice[0].override) == ("info", "loss.smooth=1.0")
+
+
+def test_a_term_in_a_thousandth_of_the_gradient_has_drowned():
+    severities = []
+    for norm in (0.0021, 0.0019):
+        detector = LossImbalance()
+        found = [detector.update(i, {"l1": 1.0, "ssim": 1.0, "smooth": norm}) for i in range(5)][-1]
+        severities += [finding.severity for finding in found]
+    assert severities == ["info", "warning"]
 
 
 def test_no_gradient_at_all_is_another_matter():
