@@ -21,9 +21,9 @@ class LossImbalance:
     ``share = norm / sum of norms``, of the gradients of the weighted terms on what they share: the norms that GradNorm
     (Chen et al., 2018) makes equal. It has ended when none of the last five shares is beyond the limit.
 
-    A term that is meant to be small looks the same as one that has drowned, and norms are taken at one weight, which some
-    terms reach through more layers than others: so it is a warning below ``drowned`` alone, and worth knowing above. The
-    limits are not measured.
+    A term that is meant to be small looks the same as one that has drowned, and norms are taken at one weight, which
+    some terms reach through more layers than others: so it is a warning below ``drowned`` alone, and worth knowing
+    above. The limits are not measured.
 
     Args:
         least, most: shares.
