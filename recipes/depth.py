@@ -23,19 +23,19 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
-from recipes.parts.disparity_losses import edge_aware_smoothness, masked_smooth_l1, scale_invariant_log
-from recipes.parts.disparity_metrics import DisparityErrors, MedianDisparity
-from recipes.parts.disparity_pictures import disparity_strip
-from recipes.parts.group_volume_net import GroupVolumeNet
-from recipes.parts.mono_depth_net import MonoDepthNet
+from recipes.parts.stereo.losses import edge_aware_smoothness, masked_smooth_l1, scale_invariant_log
+from recipes.parts.stereo.metrics import DisparityErrors, MedianDisparity
+from recipes.parts.stereo.pictures import disparity_strip
+from recipes.parts.stereo.group_volume_net import GroupVolumeNet
+from recipes.parts.stereo.mono_depth_net import MonoDepthNet
 from recipes.parts.pretrained import freeze, load_matching, weights_file
-from recipes.parts.procedural_rig import ProceduralRig
-from recipes.parts.procedural_stereo import ProceduralStereo
-from recipes.parts.stereo_augmentation import StereoAugmentation
-from recipes.parts.stereo_batches import collate_stereo
-from recipes.parts.stereo_datasets import stereo_dataset
-from recipes.parts.stereo_net import StereoNet
-from recipes.parts.whole_image_disparity import predict_disparity
+from recipes.parts.stereo.procedural_rig import ProceduralRig
+from recipes.parts.stereo.procedural_stereo import ProceduralStereo
+from recipes.parts.stereo.augmentation import StereoAugmentation
+from recipes.parts.stereo.batches import collate_stereo
+from recipes.parts.stereo.datasets import stereo_dataset
+from recipes.parts.stereo.small_net import StereoNet
+from recipes.parts.stereo.whole_image import predict_disparity
 
 log = logging.getLogger(__name__)
 

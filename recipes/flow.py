@@ -23,22 +23,22 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
-from recipes.parts.flow_augmentation import FlowAugmentation
-from recipes.parts.flow_datasets import flow_dataset
-from recipes.parts.flow_layouts import Window
-from recipes.parts.flow_losses import flow_consistency, flow_distance, flow_smoothness
-from recipes.parts.flow_metrics import FlowErrors, ZeroFlow, photometric_differences
-from recipes.parts.flow_net import FlowNet
-from recipes.parts.flow_occlusion import leads_inside, most_or_all, seen_in_both
-from recipes.parts.flow_pictures import flow_strip
-from recipes.parts.photometric_losses import census, photometric
+from recipes.parts.flow.augmentation import FlowAugmentation
+from recipes.parts.flow.datasets import flow_dataset
+from recipes.parts.flow.layouts import Window
+from recipes.parts.flow.losses import flow_consistency, flow_distance, flow_smoothness
+from recipes.parts.flow.metrics import FlowErrors, ZeroFlow, photometric_differences
+from recipes.parts.flow.small_net import FlowNet
+from recipes.parts.flow.occlusion import leads_inside, most_or_all, seen_in_both
+from recipes.parts.flow.pictures import flow_strip
+from recipes.parts.flow.photometric_losses import census, photometric
 from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
-from recipes.parts.procedural_cartoons import ProceduralCartoons
-from recipes.parts.raft_flow import RaftFlow
-from recipes.parts.second_pass import HarderView
-from recipes.parts.segment_motion import segment_consistency
+from recipes.parts.flow.procedural_cartoons import ProceduralCartoons
+from recipes.parts.flow.raft import RaftFlow
+from recipes.parts.flow.second_pass import HarderView
+from recipes.parts.flow.segment_motion import segment_consistency
 from recipes.parts.warping import warp
-from recipes.parts.whole_image_flow import padded_flow
+from recipes.parts.flow.whole_image import padded_flow
 
 log = logging.getLogger(__name__)
 

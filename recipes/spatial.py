@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
-from recipes.parts.core_datasets import (
+from recipes.parts.staining.datasets import (
     PROCEDURAL,
     CorePatches,
     Part,
@@ -34,15 +34,15 @@ from recipes.parts.core_datasets import (
     stored_parts,
 )
 from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
-from recipes.parts.resnet_unet import ResNetUNet
-from recipes.parts.stain_augmentation import StainAugmentation
-from recipes.parts.staining_losses import TERMS, channel_spread, focal
-from recipes.parts.staining_metrics import MeanImage, StainingErrors
-from recipes.parts.staining_pictures import staining_strip
-from recipes.parts.tiled_prediction import check_tiles
-from recipes.parts.tissue import PANEL
-from recipes.parts.unet import UNet
-from recipes.parts.virtual_staining import Staining, VirtualStaining
+from recipes.parts.staining.resnet_unet import ResNetUNet
+from recipes.parts.staining.augmentation import StainAugmentation
+from recipes.parts.staining.losses import TERMS, channel_spread, focal
+from recipes.parts.staining.metrics import MeanImage, StainingErrors
+from recipes.parts.staining.pictures import staining_strip
+from recipes.parts.staining.tiled_prediction import check_tiles
+from recipes.parts.staining.tissue import PANEL
+from recipes.parts.staining.unet import UNet
+from recipes.parts.staining.virtual_staining import Staining, VirtualStaining
 
 log = logging.getLogger(__name__)
 

@@ -24,15 +24,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
-from recipes.parts.gaussian_augmentation import GaussianAugmentation
-from recipes.parts.gaussian_datasets import gaussian_dataset
-from recipes.parts.gaussian_form import FORMS
-from recipes.parts.gaussian_losses import code_divergence, group_errors, picture_errors
-from recipes.parts.gaussian_metrics import ACTIVE, CodeUse, GaussianErrors, PictureErrors, SampleDiversity
-from recipes.parts.gaussian_pictures import reconstruction_strip, walk_strip
-from recipes.parts.gaussian_render import render
-from recipes.parts.gaussian_vae import GaussianVAE, Reconstruction
-from recipes.parts.procedural_gaussians import ProceduralGaussians
+from recipes.parts.gaussians.augmentation import GaussianAugmentation
+from recipes.parts.gaussians.datasets import gaussian_dataset
+from recipes.parts.gaussians.form import FORMS
+from recipes.parts.gaussians.losses import code_divergence, group_errors, picture_errors
+from recipes.parts.gaussians.metrics import ACTIVE, CodeUse, GaussianErrors, PictureErrors, SampleDiversity
+from recipes.parts.gaussians.pictures import reconstruction_strip, walk_strip
+from recipes.parts.gaussians.render import render
+from recipes.parts.gaussians.vae import GaussianVAE, Reconstruction
+from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 
 SAMPLES, STEPS = 8, 6  # pictures from the prior, and on the way from one code to another
 PICTURE_TERMS = ("render_l1", "render_ssim")

@@ -1,7 +1,7 @@
 """Fits 2D Gaussians to pictures: ``python -m recipes.parts.fit_gaussians IMAGES OUT``.
 
 Every picture in the folder IMAGES, or below it, becomes OUT/NAME.npz with ``gaussians`` (512,8), as stored
-(`recipes.parts.gaussian_form`), and ``psnr``: what the data set ``fits`` of the VAE recipe reads. Pictures that have
+(`recipes.parts.gaussians.form`), and ``psnr``: what the data set ``fits`` of the VAE recipe reads. Pictures that have
 their file already are passed over, so the same command goes on where it was stopped.
 """
 
@@ -22,10 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torchvision.transforms.v2 import functional as transforms
 
 from recipes.parts.data_error import DataError
-from recipes.parts.gaussian_construction import construct_gaussians
-from recipes.parts.gaussian_files import read_gaussians
-from recipes.parts.gaussian_render import render
-from recipes.parts.stereo_files import read_image
+from recipes.parts.gaussians.construction import construct_gaussians
+from recipes.parts.gaussians.files import read_gaussians
+from recipes.parts.gaussians.render import render
+from recipes.parts.stereo.files import read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RATES = {"xy": 5e-4, "scales": 2e-3, "angle": 2e-3, "colour": 5e-3}  # of Adam, as Image-GS has them

@@ -13,7 +13,7 @@ from ignition.config import load_config
 from ignition.evaluate import main as evaluate
 from ignition.recipe import load_recipe
 from ignition.run import main
-from recipes.parts.stereo_datasets import KNOWN
+from recipes.parts.stereo.datasets import KNOWN
 from tests.recipes.rows import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]

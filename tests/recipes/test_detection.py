@@ -13,8 +13,8 @@ from ignition.config import load_config
 from ignition.evaluate import main as evaluate
 from ignition.recipe import load_recipe
 from ignition.run import main
-from recipes.parts.detection_datasets import KNOWN
-from recipes.parts.detr_net import Detr
+from recipes.parts.detection.datasets import KNOWN
+from recipes.parts.detection.detr_net import Detr
 from tests.recipes.rows import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]

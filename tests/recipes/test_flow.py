@@ -17,8 +17,8 @@ from ignition.config import load_config
 from ignition.evaluate import main as evaluate
 from ignition.recipe import Progress, load_recipe
 from ignition.run import main
-from recipes.parts.flow_layouts import LAYOUTS
-from recipes.parts.procedural_cartoons import ProceduralCartoons
+from recipes.parts.flow.layouts import LAYOUTS
+from recipes.parts.flow.procedural_cartoons import ProceduralCartoons
 from tests.recipes.rows import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from ignition.config import load_config
 from ignition.evaluate import main as evaluate
 from ignition.recipe import Progress, load_recipe
 from ignition.run import main
-from recipes.parts.core_datasets import PROCEDURAL
-from recipes.parts.core_layouts import KNOWN
-from recipes.parts.tissue import PANEL
+from recipes.parts.staining.datasets import PROCEDURAL
+from recipes.parts.staining.layouts import KNOWN
+from recipes.parts.staining.tissue import PANEL
 from recipes.spatial import Recipe
 from tests.recipes.rows import rows, values
 

@@ -13,7 +13,7 @@ from ignition.config import load_config
 from ignition.evaluate import main as evaluate
 from ignition.recipe import Progress, load_recipe
 from ignition.run import main
-from recipes.parts.gaussian_datasets import KNOWN
+from recipes.parts.gaussians.datasets import KNOWN
 from recipes.vae import Recipe
 from tests.recipes.rows import rows, values
 

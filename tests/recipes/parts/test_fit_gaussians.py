@@ -7,10 +7,10 @@ from PIL import Image
 
 from recipes.parts import fit_gaussians
 from recipes.parts.fit_gaussians import fit, main, read_square
-from recipes.parts.gaussian_construction import construct_gaussians
-from recipes.parts.gaussian_datasets import gaussian_dataset
-from recipes.parts.gaussian_render import render
-from recipes.parts.procedural_pictures import draw_pictures
+from recipes.parts.gaussians.construction import construct_gaussians
+from recipes.parts.gaussians.datasets import gaussian_dataset
+from recipes.parts.gaussians.render import render
+from recipes.parts.gaussians.procedural_pictures import draw_pictures
 
 SMALL = ["--count", "64", "--size", "16", "--steps", "3", "--batch", "2"]
 

@@ -1,0 +1,67 @@
+"""The files of one stereo pair with its true disparity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from recipes.parts.data_error import DataError
+from recipes.parts.stereo.files import (
+    Packing,
+    VisibleWhere,
+    read_disparity,
+    read_focal_baseline,
+    read_image,
+    read_mask,
+)
+from recipes.parts.stereo.sample import StereoMaps
+
+
+@dataclass(frozen=True)
+class StereoPair:
+    """Where a pair's files are, and what is to know to read them.
+
+    Args:
+        recording: frames of one recording look alike.
+        part: ``train``, or ``test`` where the authors keep it for testing.
+        scale: what the stored disparities are divided by.
+        masks: (file, where it says that both eyes see the pixel).
+        intrinsics: a KITTI or Middlebury calibration text; it may be missing.
+    """
+
+    left: Path
+    right: Path
+    disparity: Path
+    recording: str
+    part: str = "train"
+    scale: float = 1.0
+    packing: Packing = "value"
+    masks: tuple[tuple[Path, VisibleWhere], ...] = ()
+    intrinsics: Path | None = None
+
+    options: ClassVar[tuple[str, ...]] = ("scale",)
+
+    def read(self) -> StereoMaps:
+        """The maps. Raises `DataError` for a file that is broken, of another size, or without any disparity."""
+        left, right = read_image(self.left), read_image(self.right)
+        disparity = read_disparity(self.disparity, scale=self.scale, packing=self.packing)
+        masks = {path: read_mask(path, where) for path, where in self.masks}
+        require_one_size({self.left: left, self.right: right, self.disparity: disparity, **masks})
+        valid = disparity > 0
+        if not valid.any():
+            raise DataError(f"{self.disparity} has no valid disparity: every pixel is unknown")
+        seen = torch.stack(list(masks.values())).all(dim=0) if masks else None
+        return StereoMaps(left, right, disparity, valid, seen, read_focal_baseline(self.intrinsics))
+
+
+def require_one_size(maps: Mapping[Path, torch.Tensor]) -> None:
+    """Raise `DataError`, naming two files and their sizes, unless all ``maps`` [...,H,W] are equally large."""
+    (first, image), *others = maps.items()
+    for path, other in others:
+        if other.shape[-2:] != image.shape[-2:]:
+            sizes = ["{1}x{0}".format(*value.shape[-2:]) for value in (image, other)]
+            raise DataError(f"{first} is {sizes[0]} and {path} is {sizes[1]} px; they must be of one size")
