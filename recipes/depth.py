@@ -23,17 +23,17 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
-from recipes.parts.stereo.losses import edge_aware_smoothness, masked_smooth_l1, scale_invariant_log
-from recipes.parts.stereo.metrics import DisparityErrors, MedianDisparity
-from recipes.parts.stereo.pictures import disparity_strip
-from recipes.parts.stereo.group_volume_net import GroupVolumeNet
-from recipes.parts.stereo.mono_depth_net import MonoDepthNet
 from recipes.parts.pretrained import freeze, load_matching, weights_file
-from recipes.parts.stereo.procedural_rig import ProceduralRig
-from recipes.parts.stereo.procedural_stereo import ProceduralStereo
 from recipes.parts.stereo.augmentation import StereoAugmentation
 from recipes.parts.stereo.batches import collate_stereo
 from recipes.parts.stereo.datasets import stereo_dataset
+from recipes.parts.stereo.group_volume_net import GroupVolumeNet
+from recipes.parts.stereo.losses import edge_aware_smoothness, masked_smooth_l1, scale_invariant_log
+from recipes.parts.stereo.metrics import DisparityErrors, MedianDisparity
+from recipes.parts.stereo.mono_depth_net import MonoDepthNet
+from recipes.parts.stereo.pictures import disparity_strip
+from recipes.parts.stereo.procedural_rig import ProceduralRig
+from recipes.parts.stereo.procedural_stereo import ProceduralStereo
 from recipes.parts.stereo.small_net import StereoNet
 from recipes.parts.stereo.whole_image import predict_disparity
 

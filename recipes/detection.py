@@ -23,21 +23,21 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
-from recipes.parts.detection.box_set import Detections, SetOutputs
-from recipes.parts.detection.dense_detection import DenseDetection
 from recipes.parts.detection.augmentation import DetectionAugmentation
+from recipes.parts.detection.box_set import Detections, SetOutputs
 from recipes.parts.detection.datasets import DetectionDataset, describe_samples, detection_dataset
-from recipes.parts.detection.metrics import DetectionScores
-from recipes.parts.detection.pictures import detection_strip
+from recipes.parts.detection.dense_detection import DenseDetection
 from recipes.parts.detection.detr_net import Detr
 from recipes.parts.detection.fcos_net import DenseOutputs, FcosNet
 from recipes.parts.detection.mean_boxes import MeanBoxes
+from recipes.parts.detection.metrics import DetectionScores
 from recipes.parts.detection.padded_pictures import MEAN, collate_pictures, picture_sizes
-from recipes.parts.pretrained import load_matching, weights_file
+from recipes.parts.detection.pictures import detection_strip
 from recipes.parts.detection.procedural_shapes import SHAPES, ProceduralShapes
 from recipes.parts.detection.set_detection import SetDetection
 from recipes.parts.detection.set_losses import Focal, NoObject
 from recipes.parts.detection.small_detector import SmallDetector
+from recipes.parts.pretrained import load_matching, weights_file
 
 log = logging.getLogger(__name__)
 

@@ -28,17 +28,17 @@ from recipes.parts.flow.datasets import flow_dataset
 from recipes.parts.flow.layouts import Window
 from recipes.parts.flow.losses import flow_consistency, flow_distance, flow_smoothness
 from recipes.parts.flow.metrics import FlowErrors, ZeroFlow, photometric_differences
-from recipes.parts.flow.small_net import FlowNet
 from recipes.parts.flow.occlusion import leads_inside, most_or_all, seen_in_both
-from recipes.parts.flow.pictures import flow_strip
 from recipes.parts.flow.photometric_losses import census, photometric
-from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
+from recipes.parts.flow.pictures import flow_strip
 from recipes.parts.flow.procedural_cartoons import ProceduralCartoons
 from recipes.parts.flow.raft import RaftFlow
 from recipes.parts.flow.second_pass import HarderView
 from recipes.parts.flow.segment_motion import segment_consistency
-from recipes.parts.warping import warp
+from recipes.parts.flow.small_net import FlowNet
 from recipes.parts.flow.whole_image import padded_flow
+from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
+from recipes.parts.warping import warp
 
 log = logging.getLogger(__name__)
 

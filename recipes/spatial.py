@@ -24,6 +24,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ignition.recipe import Field, Progress, Section, Splits
+from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
+from recipes.parts.staining.augmentation import StainAugmentation
 from recipes.parts.staining.datasets import (
     PROCEDURAL,
     CorePatches,
@@ -33,12 +35,10 @@ from recipes.parts.staining.datasets import (
     procedural_parts,
     stored_parts,
 )
-from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
-from recipes.parts.staining.resnet_unet import ResNetUNet
-from recipes.parts.staining.augmentation import StainAugmentation
 from recipes.parts.staining.losses import TERMS, channel_spread, focal
 from recipes.parts.staining.metrics import MeanImage, StainingErrors
 from recipes.parts.staining.pictures import staining_strip
+from recipes.parts.staining.resnet_unet import ResNetUNet
 from recipes.parts.staining.tiled_prediction import check_tiles
 from recipes.parts.staining.tissue import PANEL
 from recipes.parts.staining.unet import UNet

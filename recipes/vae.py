@@ -30,9 +30,9 @@ from recipes.parts.gaussians.form import FORMS
 from recipes.parts.gaussians.losses import code_divergence, group_errors, picture_errors
 from recipes.parts.gaussians.metrics import ACTIVE, CodeUse, GaussianErrors, PictureErrors, SampleDiversity
 from recipes.parts.gaussians.pictures import reconstruction_strip, walk_strip
+from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 from recipes.parts.gaussians.render import render
 from recipes.parts.gaussians.vae import GaussianVAE, Reconstruction
-from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 
 SAMPLES, STEPS = 8, 6  # pictures from the prior, and on the way from one code to another
 PICTURE_TERMS = ("render_l1", "render_ssim")

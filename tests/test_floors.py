@@ -40,6 +40,7 @@ FLOORS = {
     },
     4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay"},
 }
+PARTS = ROOT / "recipes" / "parts"
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 HEAVY = {"torch", "torchvision", "ignite", "kornia", "tensorboardX"}
 
@@ -105,15 +106,35 @@ def test_handlers_and_engine_do_not_know_each_other():
                 assert not name.startswith("ignition.handlers"), (file, name)
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "recipes").rglob("*.py")), ids=lambda file: file.name)
+def recipe_files():
+    files = sorted((ROOT / "recipes").rglob("*.py"))
+    assert len(files) > 100
+    return files
+
+
+@pytest.mark.parametrize("file", recipe_files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_recipes_know_the_recipe_protocol_only(file):
-    part = file.parent.name == "parts"
+    part = PARTS in file.parents
     for name in imports(file):
         if name.startswith("ignition"):
             assert name.startswith("ignition.recipe"), (file, name)
             assert not part, f"{file}: parts know no ignition at all"
         if name.startswith("recipes"):
             assert name.startswith("recipes.parts"), f"{file} imports {name}: never another recipe"
+
+
+@pytest.mark.parametrize("file", recipe_files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_two_domains_use_belongs_to_none(file):
+    names = [name.split(".")[2] for name in imports(file) if name.startswith("recipes.parts.")]
+    domains = {name for name in names if (PARTS / name).is_dir()}
+    if file.parent.parent == PARTS:
+        assert domains <= {file.parent.name}, (
+            f"{file} imports parts of {domains}: put what is shared into recipes/parts"
+        )
+    elif file.parent == PARTS and file.name != "fit_gaussians.py":  # that one is a command
+        assert not domains, f"{file} is for all domains, and imports parts of {domains}"
+    else:
+        assert len(domains) <= 1, f"{file} imports parts of {domains}: put what is shared into recipes/parts"
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay"])

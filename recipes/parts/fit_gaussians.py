@@ -25,7 +25,7 @@ from recipes.parts.data_error import DataError
 from recipes.parts.gaussians.construction import construct_gaussians
 from recipes.parts.gaussians.files import read_gaussians
 from recipes.parts.gaussians.render import render
-from recipes.parts.stereo.files import read_image
+from recipes.parts.image_files import read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 RATES = {"xy": 5e-4, "scales": 2e-3, "angle": 2e-3, "colour": 5e-3}  # of Adam, as Image-GS has them

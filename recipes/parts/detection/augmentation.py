@@ -15,8 +15,8 @@ from kornia.augmentation import (
 from torch import nn
 from torchvision.ops import box_area
 
+from recipes.parts.colour_jitter import ColourJitter
 from recipes.parts.detection.padded_pictures import LISTS, MEAN, picture_sizes
-from recipes.parts.stereo.augmentation import ColourJitter
 
 Batch = dict[str, Any]
 
@@ -24,9 +24,9 @@ Batch = dict[str, Any]
 class DetectionAugmentation(nn.Module):
     """Flips, moves and scales pictures within their borders, changes their colours, or puts four into one.
 
-    The batch is that of `recipes.parts.detection.padded_pictures`; it is not changed. What is padding before is padding after:
-    a mirrored picture is put back into the upper left corner, and what leaves its borders is lost. Boxes are cut at the
-    picture's border, which kornia leaves to others, and dropped where less than ``least_kept`` of them is left.
+    The batch is that of `recipes.parts.detection.padded_pictures`; it is not changed. What is padding before is padding
+    after: a mirrored picture is put back into the upper left corner, and what leaves its borders is lost. Boxes are cut
+    at the picture's border, which kornia leaves to others, and dropped where less than ``least_kept`` of them is left.
 
     Args:
         flip: chance of a mirror image, left to right.

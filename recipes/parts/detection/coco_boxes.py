@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 from recipes.parts.data_error import DataError
+from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 
 EXPECTED = (
     "annotations/instances_train2017.json (or instances_train.json, train.json; also in the folder itself), and the "

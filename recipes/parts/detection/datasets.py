@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Dataset
 
+from recipes.parts.data_error import DataError
 from recipes.parts.detection import coco_boxes, vindr_boxes, voc_boxes
 from recipes.parts.detection.boxed_picture import BoxedPicture, Sample
-from recipes.parts.data_error import DataError
 
 
 class Format(NamedTuple):

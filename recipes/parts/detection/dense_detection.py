@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from recipes.parts.detection.box_set import Detections
-from recipes.parts.detection.metrics import SHOWN
 from recipes.parts.detection.fcos_net import TERMS, DenseOutputs
+from recipes.parts.detection.metrics import SHOWN
 from recipes.parts.detection.padded_pictures import picture_sizes
 
 
 class DenseDetection:
-    """The counterpart of `recipes.parts.detection.set_detection.SetDetection` for `recipes.parts.detection.fcos_net.FcosNet`."""
+    """The counterpart of `SetDetection` (`recipes.parts.detection.set_detection`) for `FcosNet`."""
 
     def ask(self, model: nn.Module, batch: Mapping[str, Any]) -> DenseOutputs:
         rows = zip(batch["boxes"], batch["labels"], batch["crowd"])

@@ -19,7 +19,8 @@ class Detr(nn.Module):
 
     Public state dicts of facebookresearch/detr (``detr-r50``) fit by name and shape, of as many classes and queries.
     What differs from that code: features of padding are nought in the backbone as well, so that an answer does not
-    depend on how much there is (`recipes.parts.detection.masked_resnet`). For a picture without padding both are the same.
+    depend on how much there is (`recipes.parts.detection.masked_resnet`). For a picture without padding both are the
+    same.
 
     Args:
         outputs: numbers that a query says about classes; the public files have 92: ids 0 to 90, and no object.

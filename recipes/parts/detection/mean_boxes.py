@@ -26,9 +26,9 @@ class MeanBoxes:
 
     @classmethod
     def fit(cls, dataset: Any, classes: Sequence[str]) -> MeanBoxes:
-        """By the first 500 samples (`recipes.parts.detection.boxed_picture`) of ``dataset`` but those that cannot be read.
+        """By the first 500 samples of ``dataset``, as `recipes.parts.detection.boxed_picture` makes them.
 
-        What is to be done about these is for the evaluation to say.
+        Those that cannot be read are left out; what is to be done about them is for the evaluation to say.
         """
         sums, boxes, pictures = torch.zeros(len(classes), 4), torch.zeros(len(classes)), torch.zeros(len(classes))
         read = 0

@@ -11,7 +11,7 @@ from torchvision.utils import draw_bounding_boxes
 
 from recipes.parts.detection.box_set import Detections
 from recipes.parts.detection.metrics import SHOWN
-from recipes.parts.stereo.pictures import strip
+from recipes.parts.picture_strip import strip
 
 WIDTH = 360  # px that a picture has at least when boxes are drawn into it
 

@@ -16,9 +16,9 @@ LEAST_SEEN = 0.6  # of a shape is seen, else the one that hides it is left out
 class ProceduralShapes(DrawnDataset):
     """``count`` pictures with discs, boxes, triangles and crosses, each of its own size, some of them empty.
 
-    A sample is that of `recipes.parts.detection.boxed_picture`: ``image``, ``boxes``, ``labels`` (into ``SHAPES``), ``crowd``,
-    ``scale``. A box is as tight as what is seen of its shape: others may hide up to 40 % of it, and the border of the
-    picture may cut it. Height and width are drawn for each picture, so a batch always has padding.
+    A sample is that of `recipes.parts.detection.boxed_picture`: ``image``, ``boxes``, ``labels`` (into ``SHAPES``),
+    ``crowd``, ``scale``. A box is as tight as what is seen of its shape: others may hide up to 40 % of it, and the
+    border of the picture may cut it. Height and width are drawn for each picture, so a batch always has padding.
 
     Args:
         sides: the shortest and the longest side in px.

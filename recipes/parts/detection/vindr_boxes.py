@@ -6,8 +6,8 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 from recipes.parts.data_error import DataError
+from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 from recipes.parts.recordings import split_by_recording
 
 EXPECTED = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 from recipes.parts.data_error import DataError
+from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 from recipes.parts.recordings import split_by_recording
 
 EXPECTED = (

@@ -19,9 +19,9 @@ MAPS = ("frames", "flow", "valid", "visible", "occluded", "segments", "line", "f
 class FlowAugmentation(nn.Module):
     """Augments a batch of clips on its device: scale, crop, flips, colours, the same in all frames of a clip.
 
-    The batch is a dict after `recipes.parts.flow.procedural_cartoons.ProceduralCartoons`, with a dimension B in front; it is
-    not changed, and entries that are no maps are passed on. What is cropped off counts as occluded. Scaling mixes the
-    flows of neighbours, so where these differ by more than a pixel the flow is no longer ``valid``.
+    The batch is a dict after `recipes.parts.flow.procedural_cartoons.ProceduralCartoons`, with a dimension B in front;
+    it is not changed, and entries that are no maps are passed on. What is cropped off counts as occluded. Scaling mixes
+    the flows of neighbours, so where these differ by more than a pixel the flow is no longer ``valid``.
 
     Colours are kornia's; it knows no flow, so the geometry is done here. Randomness comes from torch's global generator
     on the CPU, so nothing waits for the device.

@@ -10,13 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from recipes.parts.flow.colour_segments import colour_segments, largest_first
 from recipes.parts.data_error import DataError
+from recipes.parts.flow.colour_segments import colour_segments, largest_first
 from recipes.parts.flow.files import UNKNOWN_FLOW, known_flow, read_film, read_flo, read_labels, read_numbers
 from recipes.parts.flow.sample import FlowMaps
-from recipes.parts.stereo.files import UNREADABLE, read_image
-from recipes.parts.stereo.pair import require_one_size
 from recipes.parts.flow.video_files import read_video
+from recipes.parts.image_files import UNREADABLE, read_image, require_one_size
 
 
 class FlowSource(Protocol):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.files import UNREADABLE, read_array
+from recipes.parts.image_files import UNREADABLE, read_array
 
 UNKNOWN_FLOW = 1e9  # Middlebury: what is larger, or not a number, is unknown
 TAG = 202021.25  # the first number of a .flo file: "PIEH" in ASCII

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torchvision.utils import flow_to_image
 
-from recipes.parts.stereo.pictures import UNKNOWN, error_map, strip
+from recipes.parts.error_map import UNKNOWN, error_map
+from recipes.parts.picture_strip import strip
 from recipes.parts.warping import warp
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recipes.parts.flow.cartoon_scene import Cartoon, Look, draw_cartoon, look
 from recipes.parts.drawn import DrawnDataset
+from recipes.parts.flow.cartoon_scene import Cartoon, Look, draw_cartoon, look
 
 
 class ProceduralCartoons(DrawnDataset):

@@ -9,7 +9,7 @@ from kornia.augmentation import RandomErasing
 from torch import nn
 from torch.nn import functional as F
 
-from recipes.parts.stereo.augmentation import ColourJitter
+from recipes.parts.colour_jitter import ColourJitter
 
 
 class HarderPair(NamedTuple):

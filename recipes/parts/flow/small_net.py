@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from recipes.parts.flow.propagation import propagate
 from recipes.parts.flow.patch_correlation import local_contrast, patch_correlation
+from recipes.parts.flow.propagation import propagate
 from recipes.parts.warping import warp
 
 DILATIONS = (4, 2, 1)  # px, of the neighbours that a flow is carried over from, one after the other

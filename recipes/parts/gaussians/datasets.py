@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from recipes.parts.data_error import DataError
 from recipes.parts.gaussians.files import SUFFIXES, read_gaussians
-from recipes.parts.recordings import split_by_recording
 from recipes.parts.gaussians.splat_files import cut_into_blocks, read_splats, seen_along
+from recipes.parts.recordings import split_by_recording
 
 Sample = dict[str, torch.Tensor]
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from recipes.parts.stereo.pictures import strip
+from recipes.parts.picture_strip import strip
 
 
 def reconstruction_strip(truth: torch.Tensor, picture: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,13 @@ from torch import nn
 
 from recipes.parts.gaussians.form import FORMS, ColumnStatistics
 from recipes.parts.gaussians.order import put_in_order
-from recipes.parts.gaussians.sequence_networks import ResidualDecoder, ResidualEncoder, conv1d_decoder, conv1d_encoder, grid_of
+from recipes.parts.gaussians.sequence_networks import (
+    ResidualDecoder,
+    ResidualEncoder,
+    conv1d_decoder,
+    conv1d_encoder,
+    grid_of,
+)
 
 # What an error of each group does to the picture, roughly. Components that are found with these weights draw procedural
 # pictures 2.1 dB better than with equal ones (26.3 dB for 24.2, 256 units), at a higher error of the angle.

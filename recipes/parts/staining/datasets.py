@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset, default_collate
 
+from recipes.parts.data_error import DataError
+from recipes.parts.recordings import split_by_recording
 from recipes.parts.staining.channel_scaler import whole
 from recipes.parts.staining.core import Core, Sample, Window
 from recipes.parts.staining.layouts import KNOWN
-from recipes.parts.data_error import DataError
 from recipes.parts.staining.procedural_cores import ProceduralCore
-from recipes.parts.recordings import split_by_recording
 
 Part = tuple[Core, Window]
 PROCEDURAL = {"procedural": 1.0, "procedural_shifted": 3.0}  # by how much stains differ from core to core

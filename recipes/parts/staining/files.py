@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from recipes.parts.staining.core import Sample, Window
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.files import UNREADABLE, read_array
+from recipes.parts.image_files import UNREADABLE, read_array
+from recipes.parts.staining.core import Sample, Window
 
 LOOKED_THROUGH = 2**28  # bytes of an array of floats that is looked through for NaN before anything is trained
 

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipes.parts.staining.files import StoredCore, open_core
 from recipes.parts.data_error import DataError
+from recipes.parts.staining.files import StoredCore, open_core
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from recipes.parts.stereo.pictures import strip
+from recipes.parts.picture_strip import strip
 
 
 def staining_strip(

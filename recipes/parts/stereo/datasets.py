@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from torch.utils.data import Dataset
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.realsense import REALSENSE
 from recipes.parts.recordings import split_by_recording
 from recipes.parts.stereo.layouts import LAYOUTS
+from recipes.parts.stereo.realsense import REALSENSE
 from recipes.parts.stereo.sample import Sample, StereoMaps
 
 KNOWN = {**LAYOUTS, "realsense": REALSENSE}

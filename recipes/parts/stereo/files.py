@@ -1,4 +1,4 @@
-"""Reading the files stereo data sets are made of: pictures, disparity maps, masks, calibration texts."""
+"""Reading the files stereo data sets have beside pictures: disparity maps, masks, calibration texts."""
 
 from __future__ import annotations
 
@@ -9,44 +9,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from recipes.parts.data_error import DataError
+from recipes.parts.image_files import read_array
 
-UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError)
 Packing = Literal["value", "sintel"]
 CALIBRATION_KEYS = ("P2", "P3", "P_rect_02", "P_rect_03", "cam0", "baseline", "doffs")
 VisibleWhere = Literal["zero", "nonzero", "white"]
-
-
-def read_array(path: Path) -> np.ndarray:
-    """The array of a picture ([H,W] or [H,W,C], as stored) or of an ``.npy`` file (mapped, not loaded).
-
-    Raises:
-        DataError: missing, truncated, or not such a file.
-    """
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r")
-        with Image.open(path) as image:
-            return np.array(image)
-    except UNREADABLE as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def read_image(path: Path) -> torch.Tensor:
-    """A picture as uint8 [3,H,W], red green blue; a grey one three times the same."""
-    if path.suffix.lower() == ".npy":
-        array = read_array(path)
-    else:
-        try:
-            with Image.open(path) as image:
-                array = np.array(image if image.mode.startswith(("I", "F")) else image.convert("RGB"))
-        except UNREADABLE as error:
-            raise DataError(f"cannot read {path}: {error}") from error
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise DataError(f"{path} is {array.dtype} {array.shape}; a picture is uint8 with shape (height, width, 3)")
-    return torch.from_numpy(np.array(array.transpose(2, 0, 1), order="C"))
 
 
 def read_disparity(path: Path, *, scale: float = 1.0, packing: Packing = "value") -> torch.Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from recipes.parts.stereo.disparity_readout import soft_argmin, upsample_convex
 from recipes.parts.resnet_encoder import ResNetEncoder
+from recipes.parts.stereo.disparity_readout import soft_argmin, upsample_convex
 
 SCALE = 4  # the volume's resolution: one cell is 4 x 4 px, one bin 4 px
 

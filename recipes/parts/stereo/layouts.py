@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.pair_folders import ANY_PAIR, MIDDLEBURY_2003, MIDDLEBURY_2006, MIDDLEBURY_2014, find_pairs
 from recipes.parts.stereo.pair import StereoPair
+from recipes.parts.stereo.pair_folders import ANY_PAIR, MIDDLEBURY_2003, MIDDLEBURY_2006, MIDDLEBURY_2014, find_pairs
 
 
 class Layout(NamedTuple):

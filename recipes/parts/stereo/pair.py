@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,14 +9,8 @@ from typing import ClassVar
 import torch
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.files import (
-    Packing,
-    VisibleWhere,
-    read_disparity,
-    read_focal_baseline,
-    read_image,
-    read_mask,
-)
+from recipes.parts.image_files import read_image, require_one_size
+from recipes.parts.stereo.files import Packing, VisibleWhere, read_disparity, read_focal_baseline, read_mask
 from recipes.parts.stereo.sample import StereoMaps
 
 
@@ -56,12 +49,3 @@ class StereoPair:
             raise DataError(f"{self.disparity} has no valid disparity: every pixel is unknown")
         seen = torch.stack(list(masks.values())).all(dim=0) if masks else None
         return StereoMaps(left, right, disparity, valid, seen, read_focal_baseline(self.intrinsics))
-
-
-def require_one_size(maps: Mapping[Path, torch.Tensor]) -> None:
-    """Raise `DataError`, naming two files and their sizes, unless all ``maps`` [...,H,W] are equally large."""
-    (first, image), *others = maps.items()
-    for path, other in others:
-        if other.shape[-2:] != image.shape[-2:]:
-            sizes = ["{1}x{0}".format(*value.shape[-2:]) for value in (image, other)]
-            raise DataError(f"{first} is {sizes[0]} and {path} is {sizes[1]} px; they must be of one size")

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.rectification import Rectification, load_calibration, rectify_depth, remap, stereo_rectify
-from recipes.parts.stereo.files import read_array, read_image
+from recipes.parts.image_files import read_array, read_image, require_one_size
 from recipes.parts.stereo.layouts import Layout
-from recipes.parts.stereo.pair import require_one_size
+from recipes.parts.stereo.rectification import Rectification, load_calibration, rectify_depth, remap, stereo_rectify
 from recipes.parts.stereo.sample import StereoMaps
 
 LEFT = ("color.npy", "left.npy", "color.png", "left.png")

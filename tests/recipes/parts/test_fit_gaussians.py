@@ -9,8 +9,8 @@ from recipes.parts import fit_gaussians
 from recipes.parts.fit_gaussians import fit, main, read_square
 from recipes.parts.gaussians.construction import construct_gaussians
 from recipes.parts.gaussians.datasets import gaussian_dataset
-from recipes.parts.gaussians.render import render
 from recipes.parts.gaussians.procedural_pictures import draw_pictures
+from recipes.parts.gaussians.render import render
 
 SMALL = ["--count", "64", "--size", "16", "--steps", "3", "--batch", "2"]
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 from recipes.parts.data_error import DataError
+from recipes.parts.detection.boxed_picture import BoxedPicture, NamedBox
 
 CLASSES = {"cat": 0, "dog": 1}
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from recipes.parts.detection.coco_boxes import read_coco
 from recipes.parts.data_error import DataError
+from recipes.parts.detection.coco_boxes import read_coco
 
 CONTENT = {
     "images": [

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.parts.detection.coco_boxes import read_coco
 from recipes.parts.data_error import DataError
+from recipes.parts.detection.coco_boxes import read_coco
 from recipes.parts.detection.voc_boxes import read_voc
 
 BCCD = Path(__file__).resolve().parents[4] / "../shared/data/detection/bccd"

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from recipes.parts.flow.small_net import FlowNet, best_match
 from recipes.parts.flow.procedural_cartoons import ProceduralCartoons
 from recipes.parts.flow.raft import RaftFlow
+from recipes.parts.flow.small_net import FlowNet, best_match
 from recipes.parts.flow.whole_image import padded_flow
 
 

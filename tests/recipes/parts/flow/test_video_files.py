@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recipes.parts import video_files
 from recipes.parts.data_error import DataError
+from recipes.parts.flow import video_files
 from recipes.parts.flow.datasets import flow_dataset
 from recipes.parts.flow.video_files import read_video, video_length
 

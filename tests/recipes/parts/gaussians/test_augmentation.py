@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from recipes.parts.gaussians.augmentation import GaussianAugmentation, mirror
-from recipes.parts.gaussians.render import render
 from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
+from recipes.parts.gaussians.render import render
 
 DATA = ProceduralGaussians(4, gaussians=128)
 GAUSSIANS = torch.stack([DATA[index]["gaussians"] for index in range(4)])

@@ -8,8 +8,8 @@ import torch
 from recipes.parts.gaussians.construction import construct_gaussians
 from recipes.parts.gaussians.form import CanonicalForm
 from recipes.parts.gaussians.order import balanced_order
-from recipes.parts.gaussians.render import render
 from recipes.parts.gaussians.procedural_pictures import draw_pictures
+from recipes.parts.gaussians.render import render
 
 
 def pictures(count=8):

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from recipes.parts.gaussians.render import render
 from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 from recipes.parts.gaussians.procedural_pictures import draw_pictures
+from recipes.parts.gaussians.render import render
 
 
 def test_pictures_are_in_range_and_differ():

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.parts import gaussian_render
 from recipes.parts.gaussians.render import render
 
 FITS = Path(__file__).resolve().parents[4] / "../shared/data/vae/image_gs_fits"
@@ -72,7 +71,7 @@ def test_order_and_parts_do_not_matter(monkeypatch):
     whole = render(gaussians, size=16, side=16)
 
     assert torch.allclose(render(gaussians.flip(1), size=16, side=16), whole, atol=1e-5)
-    monkeypatch.setattr(gaussian_render, "EVALUATIONS", 500)
+    monkeypatch.setattr("recipes.parts.gaussians.render.EVALUATIONS", 500)
     assert torch.allclose(render(gaussians, size=16, side=16), whole, atol=1e-5)
 
 

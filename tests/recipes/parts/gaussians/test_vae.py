@@ -5,9 +5,9 @@ import torch
 
 from recipes.parts.gaussians.augmentation import GaussianAugmentation
 from recipes.parts.gaussians.losses import group_errors
+from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 from recipes.parts.gaussians.render import render
 from recipes.parts.gaussians.vae import GaussianVAE
-from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 
 COUNT = 64
 

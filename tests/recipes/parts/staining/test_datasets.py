@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from recipes.parts.data_error import DataError
 from recipes.parts.staining.core import Window
 from recipes.parts.staining.datasets import (
     CorePatches,
@@ -18,7 +19,6 @@ from recipes.parts.staining.datasets import (
     region,
     stored_parts,
 )
-from recipes.parts.data_error import DataError
 from recipes.parts.staining.procedural_cores import ProceduralCore
 
 

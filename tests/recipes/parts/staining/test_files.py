@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from recipes.parts.data_error import DataError
 from recipes.parts.staining.core import Window
 from recipes.parts.staining.files import open_core
-from recipes.parts.data_error import DataError
 
 
 def stored(folder, markers=None, he=None, name="core_A"):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recipes.parts.data_error import DataError
 from recipes.parts.staining.core import Window
 from recipes.parts.staining.layouts import KNOWN
-from recipes.parts.data_error import DataError
 
 CHANNELS = ("DNA", "CD3")
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from recipes.parts.staining.core import Window
 from recipes.parts.staining.datasets import WholeCores
-from recipes.parts.staining.procedural_cores import ProceduralCore
 from recipes.parts.staining.metrics import MeanImage, StainingErrors
+from recipes.parts.staining.procedural_cores import ProceduralCore
 from recipes.parts.staining.virtual_staining import Staining, VirtualStaining
 
 

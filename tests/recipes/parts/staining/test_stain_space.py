@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.parts.staining.stain_space import EOSIN, HEMATOXYLIN, optical_density, stain_densities, stain_matrix, stained
+from recipes.parts.staining.stain_space import (
+    EOSIN,
+    HEMATOXYLIN,
+    optical_density,
+    stain_densities,
+    stain_matrix,
+    stained,
+)
 
 
 def test_the_stains_are_those_of_the_paper():

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.datasets.utils import _read_pfm
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.files import read_disparity, read_focal_baseline, read_image, read_mask, read_pfm
+from recipes.parts.stereo.files import read_disparity, read_focal_baseline, read_mask, read_pfm
 
 NAN, INF = float("nan"), float("inf")
 
@@ -62,16 +62,6 @@ def test_sintel_packs_a_disparity_into_three_bytes(tmp_path):
     assert read_disparity(tmp_path / "d.png", packing="sintel").item() == 40 + 0.5 + 128 / 2**14
 
 
-def test_a_picture_is_red_green_blue_from_any_mode(tmp_path):
-    pixels = np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "rgb.png")
-    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
-    np.save(tmp_path / "rgb.npy", pixels)
-    assert read_image(tmp_path / "rgb.png").tolist() == [[[1, 4]], [[2, 5]], [[3, 6]]]
-    assert torch.equal(read_image(tmp_path / "rgb.npy"), read_image(tmp_path / "rgb.png"))
-    assert read_image(tmp_path / "grey.png").tolist() == [[[1, 4]]] * 3
-
-
 @pytest.mark.parametrize(
     ("where", "seen"),
     [("zero", [True, False, False]), ("nonzero", [False, True, True]), ("white", [False, False, True])],
@@ -112,22 +102,10 @@ def test_no_calibration_text_is_not_an_error_but_half_a_one_is(tmp_path):
         read_focal_baseline(tmp_path / "calib.txt")
 
 
-def cut(path, keep):
-    path.write_bytes(path.read_bytes()[:keep])
-    return path
-
-
 def test_a_truncated_file_is_named(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "a.png")
-    Image.fromarray(noise).save(tmp_path / "a.jpg")
-    np.save(tmp_path / "a.npy", noise)
-    (tmp_path / "a.pfm").write_bytes(pfm(noise[..., 0]))
-    for name in ("a.png", "a.jpg", "a.npy"):
-        with pytest.raises(DataError, match=f"cannot read .*{name}"):
-            read_image(cut(tmp_path / name, 900))
+    (tmp_path / "a.pfm").write_bytes(pfm(np.zeros((40, 40)))[:900])
     with pytest.raises(DataError, match=r"a.pfm: truncated, 886 bytes of pixels where 40x40 need 6400"):
-        read_disparity(cut(tmp_path / "a.pfm", 900))
+        read_disparity(tmp_path / "a.pfm")
 
 
 def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path):
@@ -139,13 +117,7 @@ def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path):
             read_disparity(tmp_path / f"absent{name}")
 
 
-def test_wrong_kinds_of_numbers_are_named(tmp_path):
-    np.save(tmp_path / "float.npy", np.zeros((4, 4, 3), dtype=np.float32))
-    with pytest.raises(DataError, match=r"float.npy is float32 \(4, 4, 3\); a picture is uint8"):
-        read_image(tmp_path / "float.npy")
-    Image.fromarray(np.zeros((4, 4), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match=r"deep.png is uint16 \(4, 4\); a picture is uint8"):
-        read_image(tmp_path / "deep.png")
+def test_a_coloured_disparity_map_is_named(tmp_path):
     Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3)).save(tmp_path / "colour.png")
     with pytest.raises(DataError, match=r"colour.png has shape \(2, 2, 3\); a disparity map has one number a pixel"):
         read_disparity(tmp_path / "colour.png")

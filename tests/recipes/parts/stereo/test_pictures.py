@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.parts.stereo.pictures import UNKNOWN, colour_disparity, disparity_strip, error_map, strip
+from recipes.parts.error_map import UNKNOWN
+from recipes.parts.stereo.pictures import colour_disparity, disparity_strip
 
 DATA = Path(__file__).resolve().parents[4] / "../shared/data"
 
@@ -32,43 +33,12 @@ def test_the_polynomial_is_turbo():
     assert (colours - expected).abs().max() < 0.13
 
 
-def test_unknown_is_grey_in_both():
+def test_unknown_is_grey():
     known = torch.tensor([[[[True, False, True]]]])
 
     colours = colour_disparity(row(5, 5, torch.nan), maximum=10, known=known)
-    errors = error_map(row(5, 5, 5), row(5, torch.nan, 5), known)
 
     assert (colours[..., 1:] == UNKNOWN).all() and not (colours[..., 0] == UNKNOWN).any()
-    assert (errors[..., 1] == UNKNOWN).all() and errors.isfinite().all()
-
-
-def test_right_is_dark_blue_wrong_is_orange_and_12_px_or_nan_as_red_as_it_gets():
-    prediction = row(0, 1, 3, 6, 12, 50, torch.nan)
-
-    colours = error_map(prediction, row(*[0] * 7), torch.ones(1, 1, 1, 7, dtype=torch.bool))[0, :, 0].T
-
-    redness = (colours[:, 0] - colours[:, 2]).tolist()
-    assert redness[0] < 0 and redness[1] < 0 < redness[2] < redness[3] and colours[0].max() < 0.25
-    assert torch.allclose(colours[2], torch.tensor([0.95, 0.95, 0.75]))
-    assert torch.allclose(colours[4], colours[5]) and torch.allclose(colours[4], colours[6])
-
-
-def test_a_strip_has_the_pictures_whole_and_enlarged_below_their_names():
-    left, right = torch.rand(3, 40, 100), torch.rand(3, 40, 100)
-
-    picture = strip({"left": left, "right": right})
-
-    # 100 px are enlarged three times; 26 px for the names, 4 px between and around.
-    assert picture.shape == (3, 26 + 120 + 4, 4 + 2 * 304)
-    assert torch.allclose(picture[:, 26:146:3, 4:304:3], left, atol=0.003)
-    assert torch.allclose(picture[:, 26:146:3, 308:608:3], right, atol=0.003)
-    assert picture[:, :26, 4:60].min() < 0.3  # there is black text
-    assert picture[:, :, :4].min() == 1
-
-
-def test_pictures_of_different_sizes_are_named():
-    with pytest.raises(ValueError, match=r"'b': \(3, 4, 5\)"):
-        strip({"a": torch.rand(3, 4, 4), "b": torch.rand(3, 4, 5)})
 
 
 def test_a_sample_without_truth_or_with_a_prediction_gone_wrong_is_still_a_picture():

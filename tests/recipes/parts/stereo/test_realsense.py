@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from recipes.parts.data_error import DataError
-from recipes.parts.stereo.realsense import find_frames, read_depth, usable_disparity
 from recipes.parts.stereo.datasets import stereo_dataset
+from recipes.parts.stereo.realsense import find_frames, read_depth, usable_disparity
 from recipes.parts.warping import warp_disparity
 
 H, W = 96, 128
