@@ -128,13 +128,11 @@ def test_what_two_domains_use_belongs_to_none(file):
     names = [name.split(".")[2] for name in imports(file) if name.startswith("recipes.parts.")]
     domains = {name for name in names if (PARTS / name).is_dir()}
     if file.parent.parent == PARTS:
-        assert domains <= {file.parent.name}, (
-            f"{file} imports parts of {domains}: put what is shared into recipes/parts"
-        )
+        assert domains <= {file.parent.name}, f"{file} imports parts of {domains}: what is shared goes to recipes/parts"
     elif file.parent == PARTS and file.name != "fit_gaussians.py":  # that one is a command
         assert not domains, f"{file} is for all domains, and imports parts of {domains}"
     else:
-        assert len(domains) <= 1, f"{file} imports parts of {domains}: put what is shared into recipes/parts"
+        assert len(domains) <= 1, f"{file} imports parts of {domains}: what is shared goes to recipes/parts"
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay"])
