@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from ignition.run import main as run
@@ -49,7 +50,9 @@ def train(config: str, seed: int, folder: Path, settings: list[str]) -> float:
         "--output", str(folder),
         f"trainer.seed={seed}", "logging.tensorboard=false", "logging.progress=false", "logging.pictures=0", *settings,
     ]  # fmt: skip
-    if run(words) != 0:
+    with redirect_stdout(sys.stderr):  # its own table; the one that is asked for comes at the end
+        ended = run(words)
+    if ended != 0:
         sys.exit(f"{config} with seed {seed} failed")
     return (time.perf_counter() - began) / 60
 

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from ignition.run import main as run
@@ -42,7 +43,9 @@ def train(config: str, folder: Path, epochs: int, settings: list[str]) -> float:
         f"trainer.epochs={epochs}", f"trainer.evaluate_every={epochs}", "logging.tensorboard=false",
         "logging.progress=false", "logging.pictures=0", *settings,
     ]  # fmt: skip
-    if run(words) != 0:
+    with redirect_stdout(sys.stderr):  # its own table; the one that is asked for comes at the end
+        ended = run(words)
+    if ended != 0:
         sys.exit(f"{config} failed")
     return (time.perf_counter() - began) / 60
 
