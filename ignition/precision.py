@@ -18,7 +18,7 @@ class Precision:
     Args:
         device: where to compute.
         amp: ``off`` (float32), ``bf16``, ``fp16``, which scales losses (``GradScaler``) since its range is small, or
-            ``auto``: bf16 where the device computes it in hardware, and off where it would only be emulated.
+            ``auto``: bf16 on a GPU that computes it in hardware, and off elsewhere, see `computes_bf16`.
         channels_last: lay image batches [B,C,H,W] out with channels innermost, which convolutions prefer.
 
     Raises:
@@ -86,13 +86,12 @@ class Precision:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether ``device`` has instructions for bf16. Emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        found = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public way to ask
-        return bool(found is not None and found())
-    return False
+    """Whether ``device`` can be trusted with bf16: a GPU with instructions for it. Emulated, it is slower than float32.
+
+    A CPU cannot, though it may have them: in torch 2.15 (oneDNN, AMD with AVX512-bf16) gradients of small 3D convolutions
+    read memory that was never written (off by up to 1e36, another value in each run), and some shape corrupted the heap.
+    """
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _apply(batch: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:

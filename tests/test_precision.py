@@ -50,6 +50,10 @@ def test_auto_takes_bf16_only_where_it_is_in_hardware(monkeypatch, hardware, amp
     assert Precision("cpu", amp="auto").amp == amp
 
 
+def test_auto_leaves_a_cpu_alone():
+    assert Precision("cpu", amp="auto").amp == "off"  # its bf16 convolutions are not to be trusted
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_reach_the_device():

@@ -80,7 +80,7 @@ class Trainer(Section):
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="every random choice of the run follows from it")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added up for one optimizer step")
     amp: Literal["off", "auto", "bf16", "fp16"] = Field(
-        default="off", description="mixed precision; `auto`: bf16 where the device has it in hardware, else off"
+        default="off", description="mixed precision; `auto`: bf16 on a GPU that has it in hardware, else off"
     )
     compile: bool = Field(default=False, description="`torch.compile` the model")
     channels_last: bool = Field(default=False, description="memory layout of images; faster on most GPUs")

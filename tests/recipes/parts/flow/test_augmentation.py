@@ -58,7 +58,7 @@ def test_the_flow_is_right_after(change, seed):
     assert all(after[name].dtype == before[name].dtype for name in after)
     assert after["valid"].float().mean() > 0.6
     assert torch.equal(after["visible"], ~after["occluded"]) and torch.equal(after["line"], ~after["flat"])
-    assert after["frames"].min() >= 0 and after["frames"].max() <= 1
+    assert after["frames"].min() >= 0 and after["frames"].max() <= 1 + 1e-6  # a mean of ones, rounded
 
 
 def test_a_flip_negates_its_own_component_alone():
