@@ -88,8 +88,9 @@ class Precision:
 def computes_bf16(device: torch.device) -> bool:
     """Whether ``device`` can be trusted with bf16: a GPU with instructions for it. Emulated, it is slower than float32.
 
-    A CPU cannot, though it may have them: in torch 2.15 (oneDNN, AMD with AVX512-bf16) gradients of small 3D convolutions
-    read memory that was never written (off by up to 1e36, another value in each run), and some shape corrupted the heap.
+    A CPU cannot, though it may have them: in torch 2.15 (oneDNN, AMD with AVX512-bf16) gradients of small 3D
+    convolutions read memory that was never written (off by up to 1e36, another value in each run), and a sweep over
+    random shapes ended in a corrupted heap.
     """
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
