@@ -135,9 +135,10 @@ class EvaluationRows:
         trivial: dict[str, float] = {}
         terms = [name[len(TERM) :] for name in numbers if name.startswith(TERM)]
         for term in terms:
-            # A metric of the term's name is an error too, and a better known one; unless more of it is better.
+            # A metric of the term's name may be an error too, where the trivial predictor has no losses; or a score, of
+            # which more is better, as a term 1 - SSIM and a metric SSIM are.
             score = self.metric == f"val/{term}" and self.mode == "max"
-            for name in (f"loss/{term}",) if score else (term, f"loss/{term}"):
+            for name in (f"loss/{term}",) if score else (f"loss/{term}", term):
                 if f"val/{name}" in numbers and name in self._trivial:
                     errors[term], trivial[term] = numbers[f"val/{name}"], self._trivial[name]
                     break
