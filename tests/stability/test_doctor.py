@@ -200,7 +200,7 @@ BEGIN = {"iteration": 0, "epoch": 0}
     ("baseline", "row", "dead"),
     [
         ({"loss/xy": 1.0, "loss/angle": 1.0}, {"loss/xy": 0.5, "loss/angle": 0.999}, True),
-        # losses are what counts: a metric of the term's name may be one of which more is better, as SSIM beside 1 - SSIM
+        # losses count first: of a metric of the term's name more may be better, as of SSIM beside 1 - SSIM
         ({"loss/xy": 1.0, "loss/angle": 1.0, "angle": 9.0}, {"loss/xy": 0.5, "loss/angle": 0.2, "angle": 8.99}, False),
         ({"loss/xy": 1.0, "loss/angle": 1.0, "angle": 9.0}, {"loss/xy": 0.5, "loss/angle": 0.99, "angle": 3.0}, True),
         ({"loss/xy": 1.0, "angle": 9.0}, {"loss/xy": 0.5, "loss/angle": 0.2}, False),  # one has it, one has not
