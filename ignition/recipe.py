@@ -18,9 +18,10 @@ from pydantic import Field
 from torch import nn
 
 from ignition.config import Section
+from ignition.config.sections import Data, Source
 from ignition.loss_terms import LossesOf, Progress, of_model
 
-__all__ = ["Field", "Progress", "Recipe", "RecipeError", "Section", "Splits", "load_recipe"]
+__all__ = ["Data", "Field", "Progress", "Recipe", "RecipeError", "Section", "Source", "Splits", "load_recipe"]
 
 
 class RecipeError(ValueError):
@@ -40,6 +41,17 @@ class Splits:
     val: Any
     test: Any = None
     others: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Data, make: Callable[[Source, str], Any], *, others: Mapping[str, Any] | None = None) -> Splits:
+        """The splits that the config names, each made by ``make(source, split)`` when it is asked for."""
+        test = data.test
+        return cls(
+            train=lambda: make(data.train, "train"),
+            val=lambda: make(data.val, "val"),
+            test=None if test is None else lambda: make(test, "test"),
+            others=others or {},
+        )
 
 
 @runtime_checkable

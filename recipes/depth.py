@@ -22,7 +22,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Splits
+from ignition.recipe import Field, Progress, Section, Source, Splits
 from recipes.parts.pretrained import freeze, load_matching, weights_file
 from recipes.parts.stereo.augmentation import StereoAugmentation
 from recipes.parts.stereo.batches import collate_stereo
@@ -86,33 +86,25 @@ class Recipe:
     # ---------------------------------------------------------------------------------------------------- data
     def datasets(self) -> Splits:
         """Procedural pairs made on the fly, or real ones by name and folder; see docs/depth.md for the names."""
-        before, data = self.settings.before, self.data
-        others = {"source": lambda: self._dataset(before, None, "val", shared=False)} if before else {}
-        shared = data.train.root is not None and data.train == data.val  # then recordings are divided between them
-        return Splits(
-            train=lambda: self._dataset(data.train.name, data.train.root, "train", shared=shared),
-            val=lambda: self._dataset(data.val.name, data.val.root, "val", shared=shared),
-            test=(lambda: self._dataset(data.test.name, data.test.root, "test", shared=True)) if data.test else None,
-            others=others,
-        )
+        before = self.settings.before
+        others = {"source": lambda: self._dataset(Source(name=before), "val")} if before else {}
+        return Splits.of(self.data, self._dataset, others=others)
 
-    def _dataset(self, name: str, root: str | None, split: str, *, shared: bool) -> Dataset[Any]:
+    def _dataset(self, source: Source, split: str) -> Dataset[Any]:
         s, training = self.settings, split == "train"
         size = (s.crop_height, s.crop_width)
-        if name in PROCEDURAL:
-            return PROCEDURAL[name](
+        if source.name in PROCEDURAL:
+            return PROCEDURAL[source.name](
                 s.train_samples if training else s.val_samples,
                 size=size,
                 max_disparity=0.8 * s.max_disparity,
                 seed=1 if training else 2,
                 fixed=not training,
             )
-        if root is None:
-            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
         return stereo_dataset(
-            name,
-            root,
-            split=split if shared else "all",
+            source.name,
+            source.folder(split),
+            split=split if self.data.divided or split == "test" else "all",
             crop=size if training else None,
             scale=s.disparity_scale,
             calibration=s.calibration,

@@ -22,7 +22,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Splits
+from ignition.recipe import Field, Progress, Section, Source, Splits
 from recipes.parts.detection.augmentation import DetectionAugmentation
 from recipes.parts.detection.box_set import Detections, SetOutputs
 from recipes.parts.detection.datasets import DetectionDataset, describe_samples, detection_dataset
@@ -49,29 +49,20 @@ CLASSIFICATION: dict[str, Callable[[Any], Focal | NoObject]] = {
     "focal": lambda s: Focal(),
     "no_object": lambda s: NoObject(s.no_object_weight),
 }
-
-
-def _set(
-    answers: int, build: Callable[..., nn.Module]
-) -> Callable[[Any], tuple[Callable[[], nn.Module], SetDetection]]:
-    def network(s: Any) -> tuple[Callable[[], nn.Module], SetDetection]:
-        classify = CLASSIFICATION[s.classification](s)
-        return partial(build, s, classify), SetDetection(classify, repeats=s.proposal_repeats, answers=answers)
-
-    return network
-
-
-def _dense(backbone: str) -> Callable[[Any], tuple[Callable[[], nn.Module], DenseDetection]]:
-    return lambda s: (lambda: FcosNet(len(s.classes), backbone=backbone), DenseDetection())
-
-
-MODELS: dict[str, Callable[[Any], tuple[Callable[[], nn.Module], SetDetection | DenseDetection]]] = {
-    "small": _set(
-        4, lambda s, c: SmallDetector(c.outputs(len(s.classes)), queries=s.queries, width=s.width, prior=c.prior)
+MODELS: dict[str, Callable[[Any, Focal | NoObject], nn.Module]] = {
+    "small": lambda s, classify: SmallDetector(
+        classify.outputs(len(s.classes)), queries=s.queries, width=s.width, prior=classify.prior
     ),
-    "detr_r50": _set(6, lambda s, c: Detr(c.outputs(len(s.classes)), queries=s.queries)),
-    "fcos_r18": _dense("resnet18"),
-    "fcos_r50": _dense("resnet50"),
+    "detr_r50": lambda s, classify: Detr(classify.outputs(len(s.classes)), queries=s.queries),
+    "fcos_r18": lambda s, classify: FcosNet(len(s.classes), backbone="resnet18"),
+    "fcos_r50": lambda s, classify: FcosNet(len(s.classes), backbone="resnet50"),
+}
+# A set is answered several times: by the encoder of "small", and by each layer of a decoder.
+TASKS: dict[str, Callable[[Any, Focal | NoObject], SetDetection | DenseDetection]] = {
+    "small": lambda s, classify: SetDetection(classify, repeats=s.proposal_repeats, answers=4),
+    "detr_r50": lambda s, classify: SetDetection(classify, repeats=s.proposal_repeats, answers=6),
+    "fcos_r18": lambda s, classify: DenseDetection(),
+    "fcos_r50": lambda s, classify: DenseDetection(),
 }
 Batch = Mapping[str, Any]
 
@@ -121,31 +112,26 @@ class Recipe:
 
     def __init__(self, settings: Settings, data: Any):
         self.settings, self.data = settings, data
-        self.build, self.task = MODELS[settings.model](settings)
+        self.classify = CLASSIFICATION[settings.classification](settings)
+        self.task = TASKS[settings.model](settings, self.classify)
 
     # ---------------------------------------------------------------------------------------------------- data
     def datasets(self) -> Splits:
         """Procedural pictures made on the fly, or real ones by name and folder; see docs/detection.md for the names."""
-        data = self.data
-        return Splits(
-            train=lambda: self._dataset(data.train.name, data.train.root, "train"),
-            val=lambda: self._dataset(data.val.name, data.val.root, "val"),
-            test=(lambda: self._dataset(data.test.name, data.test.root, "test")) if data.test else None,
-        )
+        return Splits.of(self.data, self._dataset)
 
-    def _dataset(self, name: str, root: str | None, split: str) -> Dataset[Any]:
+    def _dataset(self, source: Source, split: str) -> Dataset[Any]:
         s, training = self.settings, split == "train"
-        if name in PROCEDURAL:
+        if source.name in PROCEDURAL:
             if tuple(s.classes) != SHAPES:
-                raise ValueError(f"'{name}' has the classes {', '.join(SHAPES)}; recipe.classes has others")
+                raise ValueError(f"'{source.name}' has the classes {', '.join(SHAPES)}; recipe.classes has others")
+            samples = s.train_samples if training else s.val_samples
             seed = {"train": 1, "val": 2, "test": 3}[split]
-            return PROCEDURAL[name](s.train_samples if training else s.val_samples, seed=seed, fixed=not training)
-        if root is None:
-            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
+            return PROCEDURAL[source.name](samples, seed=seed, fixed=not training)
         sides = s.short_sides if training or s.short_sides is None else s.short_sides[-1:]
         return detection_dataset(
-            name,
-            root,
+            source.name,
+            source.folder(split),
             classes=s.classes,
             split=split,
             other_classes=s.other_classes,
@@ -166,7 +152,7 @@ class Recipe:
 
     # --------------------------------------------------------------------------------------------------- model
     def model(self) -> nn.Module:
-        return self.build()
+        return MODELS[self.settings.model](self.settings, self.classify)
 
     def initialize(self, model: nn.Module) -> None:
         """Weights from files, as far as they fit; tells what did and what did not."""

@@ -22,7 +22,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Splits
+from ignition.recipe import Field, Progress, Section, Source, Splits
 from recipes.parts.flow.augmentation import FlowAugmentation
 from recipes.parts.flow.datasets import flow_dataset
 from recipes.parts.flow.layouts import Window
@@ -89,16 +89,11 @@ class Recipe:
     # ---------------------------------------------------------------------------------------------------- data
     def datasets(self) -> Splits:
         """Procedural cartoons made on the fly, or real frames by name and folder; see docs/flow.md for the names."""
-        data = self.data
-        return Splits(
-            train=lambda: self._dataset(data.train.name, data.train.root, "train"),
-            val=lambda: self._dataset(data.val.name, data.val.root, "val"),
-            test=(lambda: self._dataset(data.test.name, data.test.root, "test")) if data.test else None,
-        )
+        return Splits.of(self.data, self._dataset)
 
-    def _dataset(self, name: str, root: str | None, split: str) -> Dataset[Any]:
-        s, data, training = self.settings, self.data, split == "train"
-        if name == "procedural":
+    def _dataset(self, source: Source, split: str) -> Dataset[Any]:
+        s, training = self.settings, split == "train"
+        if source.name == "procedural":
             return ProceduralCartoons(
                 s.train_samples if training else s.val_samples,
                 size=(s.height, s.width),
@@ -107,13 +102,11 @@ class Recipe:
                 seed=1 if training else 2,
                 fixed=not training,
             )
-        if root is None:
-            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
         return flow_dataset(
-            name,
-            root,
+            source.name,
+            source.folder(split),
             training=training,
-            shared=data.train.root is not None and data.train == data.val,
+            shared=self.data.divided,
             window=Window(s.frames, s.max_stride) if training else Window(),
             crop=(s.height, s.width) if training else None,
             count=s.train_samples if training and s.repeat else None,

@@ -23,7 +23,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Splits
+from ignition.recipe import Field, Progress, Section, Source, Splits
 from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
 from recipes.parts.staining.augmentation import StainAugmentation
 from recipes.parts.staining.datasets import (
@@ -85,39 +85,34 @@ class Recipe:
     # ---------------------------------------------------------------------------------------------------- data
     def datasets(self) -> Splits:
         """Procedural cores, or real ones by name and folder; see docs/spatial.md for the names."""
-        s, data = self.settings, self.data
-        return Splits(
-            train=lambda: CorePatches(self._training_parts(), size=s.patch, each=s.patches_per_core),
-            val=lambda: self._whole(data.val.name, data.val.root, "val"),
-            test=(lambda: self._whole(data.test.name, data.test.root, "test")) if data.test else None,
-        )
+        return Splits.of(self.data, self._dataset)
+
+    def _dataset(self, source: Source, split: str) -> Dataset[Any]:
+        s = self.settings
+        if split == "train":
+            return CorePatches(self._training_parts(), size=s.patch, each=s.patches_per_core)
+        return WholeCores(self._parts(source, split))
 
     def _training_parts(self) -> list[Part]:
         """Found once: targets are scaled by them, whoever asks first."""
         if self._training is None:
-            self._training = self._parts(self.data.train.name, self.data.train.root, "train")
+            self._training = self._parts(self.data.train, "train")
         return self._training
 
-    def _whole(self, name: str, root: str | None, split: str) -> Dataset[Any]:
-        return WholeCores(self._parts(name, root, split))
-
-    def _parts(self, name: str, root: str | None, split: str) -> list[Part]:
-        s, data = self.settings, self.data
-        if name in PROCEDURAL:
+    def _parts(self, source: Source, split: str) -> list[Part]:
+        s = self.settings
+        if source.name in PROCEDURAL:
             if tuple(s.channels) != PANEL:
                 raise ValueError(f"procedural cores have the channels {', '.join(PANEL)}; leave recipe.channels out")
-            return procedural_parts(name, split, cores=s.cores, val_share=s.val_share, side=s.side)
-        if root is None:
-            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
-        shared = data.train == data.val  # then cores are divided between them
+            return procedural_parts(source.name, split, cores=s.cores, val_share=s.val_share, side=s.side)
         return stored_parts(
-            name,
-            root,
+            source.name,
+            source.folder(split),
             split,
             channels=s.channels,
-            shared=shared,
+            shared=self.data.divided,
             val_share=s.val_share,
-            skip_bad=data.skip_bad,
+            skip_bad=self.data.skip_bad,
         )
 
     def collate(self, samples: list[Batch]) -> Batch:

@@ -23,7 +23,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Splits
+from ignition.recipe import Field, Progress, Section, Source, Splits
 from recipes.parts.gaussians.augmentation import GaussianAugmentation
 from recipes.parts.gaussians.datasets import gaussian_dataset
 from recipes.parts.gaussians.form import FORMS
@@ -81,30 +81,24 @@ class Recipe:
     # ---------------------------------------------------------------------------------------------------- data
     def datasets(self) -> Splits:
         """Sets of procedural pictures, or real ones by name and folder; see docs/vae.md for the names."""
-        data = self.data
-        shared = data.train.root is not None and data.train == data.val  # then pictures are divided between them
-        return Splits(
-            train=self._training_data,
-            val=lambda: self._dataset(data.val.name, data.val.root, "val", shared=shared),
-            test=(lambda: self._dataset(data.test.name, data.test.root, "test", shared=False)) if data.test else None,
-        )
+        return Splits.of(self.data, self._dataset)
+
+    def _dataset(self, source: Source, split: str) -> Dataset[Any]:
+        return self._training_data() if split == "train" else self._sets(source, split)
 
     def _training_data(self) -> Dataset[Any]:
         """Made once: its statistics are the model's, whoever asks first."""
         if self._training is None:
-            data = self.data
-            shared = data.train.root is not None and data.train == data.val
-            self._training = self._dataset(data.train.name, data.train.root, "train", shared=shared)
+            self._training = self._sets(self.data.train, "train")
         return self._training
 
-    def _dataset(self, name: str, root: str | None, split: str, *, shared: bool) -> Dataset[Any]:
+    def _sets(self, source: Source, split: str) -> Dataset[Any]:
         s = self.settings
-        if name == "procedural":
+        if source.name == "procedural":
             count = s.train_samples if split == "train" else s.val_samples
             return ProceduralGaussians(count, gaussians=s.gaussians, seed={"train": 1, "val": 2, "test": 3}[split])
-        if root is None:
-            raise ValueError(f"data set '{name}' needs a folder: say data.{split}.root=FOLDER")
-        return gaussian_dataset(name, root, split=split if shared else "all", gaussians=s.gaussians)
+        part = split if self.data.divided and split != "test" else "all"
+        return gaussian_dataset(source.name, source.folder(split), split=part, gaussians=s.gaussians)
 
     # --------------------------------------------------------------------------------------------------- model
     def model(self) -> nn.Module:

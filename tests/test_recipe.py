@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from ignition.recipe import RecipeError, load_recipe
+from ignition.config.sections import Data
+from ignition.recipe import RecipeError, Source, Splits, load_recipe
 
 WHOLE = """
 from ignition.recipe import Section
@@ -76,3 +77,28 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
     write(tmp_path, WHOLE, "depth.py")
     with pytest.raises(RecipeError, match=r"deep.py: no such recipe file \(there: .*depth.py\)"):
         load_recipe(tmp_path / "deep.py")
+
+
+def test_splits_are_made_of_what_the_config_names_when_they_are_asked_for():
+    made = []
+    splits = Splits.of(
+        Data(train=Source(root="a"), test=Source(name="cores")), lambda source, split: made.append((source.name, split))
+    )
+    assert made == [] and splits.others == {}
+
+    splits.val(), splits.test()
+    assert made == [("procedural", "val"), ("cores", "test")]
+    assert Splits.of(Data(), dict).test is None
+
+
+def test_a_data_set_without_its_folder_says_which_setting_gives_it():
+    assert Source(name="cores", root="data").folder("val") == "data"
+    with pytest.raises(ValueError, match=r"^data set 'cores' needs a folder: say data\.val\.root=FOLDER$"):
+        Source(name="cores").folder("val")
+
+
+def test_one_folder_for_training_and_validation_is_divided():
+    folder = Source(name="cores", root="data")
+    assert Data(train=folder, val=folder).divided
+    assert not Data(train=folder, val=Source(name="cores", root="other")).divided
+    assert not Data().divided  # two procedural sets are different ones

@@ -25,6 +25,16 @@ class Source(Section):
         default=None, description="its folder, relative to the working directory"
     )
 
+    def folder(self, split: str) -> str:
+        """Its folder, for a data set that needs one.
+
+        Raises:
+            ValueError: there is none; says the setting to give.
+        """
+        if self.root is None:
+            raise ValueError(f"data set '{self.name}' needs a folder: say data.{split}.root=FOLDER")
+        return self.root
+
 
 class Data(Section):
     """Data sets and batches."""
@@ -41,6 +51,11 @@ class Data(Section):
     train: Source = Field(default_factory=Source, description="what is trained on")
     val: Source = Field(default_factory=Source, description="what is evaluated during training")
     test: Source | None = Field(default=None, description="what is evaluated at the end")
+
+    @property
+    def divided(self) -> bool:
+        """Whether one folder is given for training and validation, so that what is in it is divided between them."""
+        return self.train.root is not None and self.train == self.val
 
 
 class ParameterGroup(Section):

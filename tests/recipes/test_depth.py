@@ -14,7 +14,7 @@ from ignition.evaluate import main as evaluate
 from ignition.recipe import load_recipe
 from ignition.run import main
 from recipes.parts.stereo.datasets import KNOWN
-from tests.recipes.rows import rows, values
+from tests.recipes.runs import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data/stereo"

@@ -15,7 +15,7 @@ from ignition.recipe import load_recipe
 from ignition.run import main
 from recipes.parts.detection.datasets import KNOWN
 from recipes.parts.detection.detr_net import Detr
-from tests.recipes.rows import rows, values
+from tests.recipes.runs import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 BCCD = ROOT / "../shared/data/detection/bccd"

@@ -19,7 +19,7 @@ from ignition.recipe import Progress, load_recipe
 from ignition.run import main
 from recipes.parts.flow.layouts import LAYOUTS
 from recipes.parts.flow.procedural_cartoons import ProceduralCartoons
-from tests.recipes.rows import rows, values
+from tests.recipes.runs import rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = ROOT / "../shared/data/flow/rubberwhale"

@@ -18,7 +18,7 @@ from recipes.parts.staining.datasets import PROCEDURAL
 from recipes.parts.staining.layouts import KNOWN
 from recipes.parts.staining.tissue import PANEL
 from recipes.spatial import Recipe
-from tests.recipes.rows import rows, values
+from tests.recipes.runs import assert_resumed_is_whole, rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "../shared/data/spatial"
@@ -163,14 +163,7 @@ def test_a_run_is_evaluated_on_other_data(capsys):
 
 
 def test_a_run_that_is_resumed_ends_as_one_that_was_not():
-    words = [*TINY, "recipe.patches_per_core=4"]
-    assert main([RECIPE, *words, "trainer.epochs=2", "--output", "whole"]) == 0
-    assert main([RECIPE, *words, "trainer.epochs=1", "--output", "parts"]) == 0
-    assert main([RECIPE, "--resume", "parts", "trainer.epochs=2"]) == 0
-    whole, parts = (torch.load(f"{run}/checkpoints/last.pt", weights_only=True)["model"] for run in ("whole", "parts"))
-
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert values("whole", "val/loss") == values("parts", "val/loss")
+    assert_resumed_is_whole(RECIPE, [*TINY, "recipe.patches_per_core=4"])
 
 
 def test_terms_without_a_weight_are_not_computed():

@@ -15,7 +15,7 @@ from ignition.recipe import Progress, load_recipe
 from ignition.run import main
 from recipes.parts.gaussians.datasets import KNOWN
 from recipes.vae import Recipe
-from tests.recipes.rows import rows, values
+from tests.recipes.runs import assert_resumed_is_whole, rows, values
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data/vae"
@@ -113,14 +113,7 @@ def test_statistics_are_of_the_training_data_and_in_the_checkpoint(capsys):
 
 
 def test_a_run_that_is_resumed_ends_as_one_that_was_not():
-    words = [*TINY, "schedule.name=constant", "logging.progress=false"]
-    assert main([RECIPE, *words, "trainer.epochs=2", "--output", "whole"]) == 0
-    assert main([RECIPE, *words, "trainer.epochs=1", "--output", "parts"]) == 0
-    assert main([RECIPE, "--resume", "parts", "trainer.epochs=2"]) == 0
-    whole, parts = (torch.load(f"{run}/checkpoints/last.pt", weights_only=True)["model"] for run in ("whole", "parts"))
-
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert values("whole", "val/loss") == values("parts", "val/loss")
+    assert_resumed_is_whole(RECIPE, [*TINY, "schedule.name=constant", "logging.progress=false"])
 
 
 def test_initialising_takes_no_random_numbers():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,6 @@ from recipes.parts.data_error import DataError
 from recipes.parts.flow.colour_segments import colour_segments, largest_first
 from recipes.parts.flow.files import UNKNOWN_FLOW, known_flow, read_film, read_flo, read_labels, read_numbers
 from recipes.parts.flow.sample import FlowMaps
-from recipes.parts.flow.video_files import read_video
 from recipes.parts.image_files import UNREADABLE, read_image, require_one_size
 
 
@@ -76,10 +75,17 @@ class FlowClip:
 
 @dataclass(frozen=True)
 class FilmClip:
-    """Frames of an animated picture: their ``numbers``, rising."""
+    """Some frames of one file: an animated picture, or a video.
+
+    Args:
+        film: the file.
+        numbers: of the frames, rising, from 0.
+        frames_of: reads them: uint8 [3,H,W] each.
+    """
 
     film: Path
     numbers: tuple[int, ...]
+    frames_of: Callable[[Path, tuple[int, ...]], list[torch.Tensor]] = read_film
 
     @property
     def recording(self) -> str:
@@ -87,27 +93,8 @@ class FilmClip:
 
     def read(self) -> FlowMaps:
         """The frames, and their regions of one colour."""
-        return _without_truth(read_film(self.film, self.numbers))
-
-
-@dataclass(frozen=True)
-class VideoClip:
-    """Frames of a video: their ``numbers``, rising."""
-
-    film: Path
-    numbers: tuple[int, ...]
-
-    @property
-    def recording(self) -> str:
-        return self.film.stem
-
-    def read(self) -> FlowMaps:
-        """The frames, and their regions of one colour."""
-        return _without_truth(read_video(self.film, self.numbers))
-
-
-def _without_truth(frames: Sequence[torch.Tensor]) -> FlowMaps:
-    return FlowMaps(torch.stack(list(frames)), segments=torch.stack([colour_segments(frame) for frame in frames]))
+        frames = self.frames_of(self.film, self.numbers)
+        return FlowMaps(torch.stack(frames), segments=torch.stack([colour_segments(frame) for frame in frames]))
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torchvision import datasets
 
 from recipes.parts.data_error import DataError
-from recipes.parts.flow.clip import AnyClip, FilmClip, FlowClip, TorchvisionPair, VideoClip
-from recipes.parts.flow.files import film_length
-from recipes.parts.flow.video_files import VIDEOS, video_length
+from recipes.parts.flow.clip import AnyClip, FilmClip, FlowClip, TorchvisionPair
+from recipes.parts.flow.files import film_length, read_film
+from recipes.parts.flow.video_files import VIDEOS, read_video, video_length
 
 PICTURES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp")
 FILMS = (".gif", ".webp", ".apng", *VIDEOS)  # videos to be told where they are read
@@ -136,7 +137,7 @@ def _film(
     *,
     suffixes: Sequence[str] = FILMS,
     length_of: Callable[[Path], int] = film_length,
-    clip: Callable[[Path, tuple[int, ...]], Any] = FilmClip,
+    frames_of: Callable[[Path, tuple[int, ...]], list[torch.Tensor]] = read_film,
 ) -> list[Any]:
     """Animated pictures, or other films that are read frame by frame: the file itself, or those of a folder."""
     clips: list[Any] = []
@@ -147,7 +148,7 @@ def _film(
         if length < 2:
             raise DataError(f"{film} has one frame; flow needs two")
         windows = _windows(film, range(length), window, shorter=True)
-        clips += [_any([clip(film, numbers) for numbers in choices]) for choices in windows]
+        clips += [_any([FilmClip(film, numbers, frames_of) for numbers in choices]) for choices in windows]
     return clips
 
 
@@ -266,6 +267,6 @@ LAYOUTS = {
                          "may be missing), or folders of them"),
     "frames": Layout(_frames, "0001.png, 0002.png ..., or folders of them; no truth is needed"),
     "film": Layout(_film, "an animated GIF, WebP or PNG file, or a folder of them; no truth is needed"),
-    "video": Layout(partial(_film, suffixes=VIDEOS, length_of=video_length, clip=VideoClip),
+    "video": Layout(partial(_film, suffixes=VIDEOS, length_of=video_length, frames_of=read_video),
                     "an mp4, avi, mov, mkv or webm file, or a folder of them; no truth is needed"),
 }  # fmt: skip
