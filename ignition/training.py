@@ -259,6 +259,7 @@ class Training:
             iteration=engine.state.iteration,
             epoch=engine.state.epoch,
             epochs=self.config.trainer.epochs,
+            iterations=self.config.trainer.epochs * len(self.data.loader),
             world_size=distributed.world_size(),
             pid=os.getpid(),
         )

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 CONFIG, RECIPE, ENVIRONMENT, STATUS = "config.yaml", "recipe.py", "environment.json", "status.json"
 METRICS, MEASUREMENTS, INCIDENTS = "metrics.jsonl", "measurements.jsonl", "incidents.jsonl"
-REPORT, LOCK = "report.html", ".lock"
+REPORT, REVIEW, LOCK = "report.html", "review.json", ".lock"
 CHECKPOINTS, PICTURES, BUNDLES = "checkpoints", "pictures", "incidents"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.pt", "best.pt"
 STATUSES = ("running", "finished", "stopped", "preempted", "diverged", "failed")
@@ -191,6 +191,21 @@ class RunFolder:
     def report_path(self) -> Path:
         """The report, one page that needs nothing else."""
         return self.path / REPORT
+
+    @property
+    def status_path(self) -> Path:
+        """How the run stands, and where."""
+        return self.path / STATUS
+
+    @property
+    def review_path(self) -> Path:
+        """What was objected to in the config before the run."""
+        return self.path / REVIEW
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the pictures."""
+        return self.path / PICTURES
 
     def picture(self, epoch: int, name: str) -> Path:
         """Where the picture ``name`` of an epoch belongs; its folder is there.

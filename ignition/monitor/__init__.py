@@ -1,0 +1,9 @@
+"""Follows runs by their files, dead or alive. Needs no torch, and never writes into a run."""
+
+from ignition.monitor.curves import Curves, Point
+from ignition.monitor.incidents import Incident
+from ignition.monitor.objections import Objection
+from ignition.monitor.state import State
+from ignition.monitor.watched import Watched
+
+__all__ = ["Curves", "Incident", "Objection", "Point", "State", "Watched"]
