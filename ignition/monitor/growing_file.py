@@ -61,7 +61,7 @@ class GrowingFile:
 
     def read(self, most: int = 2**20) -> bytes:
         """The next whole lines, at most about ``most`` bytes of them; empty where there are none."""
-        while True:
+        while self.left:
             block = self._bytes(self.offset, most)
             end = block.rfind(b"\n") + 1
             if end == 0:
@@ -77,6 +77,7 @@ class GrowingFile:
             self._skipping = False
             self._go_on(block[:end])
             return block[begin:end]
+        return b""
 
     def around(self, begin: int, size: int) -> tuple[int, bytes]:
         """The whole lines within ``size`` bytes from ``begin`` on, whatever has been read; and where they end."""
@@ -124,6 +125,8 @@ class GrowingFile:
             with open(self.path, "rb") as file:
                 file.seek(begin)
                 return file.read(size)
+        except FileNotFoundError:  # gone since the last look
+            return b""
         except OSError as error:
             self.problem = f"{error.strerror or error}"
             return b""

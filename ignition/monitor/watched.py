@@ -70,13 +70,13 @@ class Watched:
     @property
     def problems(self) -> list[str]:
         """What could not be read, in words."""
-        names = {self._metrics: self.run.metrics.path.name, self._incidents: self.run.incidents.path.name}
-        told = [f"{name}: {part.bad} lines could not be read" for part, name in names.items() if part.bad]
+        rows, incidents = self.run.metrics.path.name, self.run.incidents.path.name
+        bad = {rows: self._metrics.bad, incidents: self._incidents.bad}
+        told = [f"{name}: {count} lines could not be read" for name, count in bad.items() if count]
         if self.curves.left_out:
-            told.append(f"{self.run.metrics.path.name}: {self.curves.left_out} or more names of numbers are left out")
-        files = {self._metrics.problem: self.run.metrics.path, self._incidents_file.problem: self.run.incidents.path}
-        told += [f"{path.name}: {problem}" for problem, path in files.items() if problem]
-        return told + [f"{name}: {problem}" for name, problem in self._problems.items()]
+            told.append(f"{rows}: {self.curves.left_out} or more names of numbers are left out")
+        problems = {rows: self._metrics.problem, incidents: self._incidents_file.problem, **self._problems}
+        return told + [f"{name}: {problem}" for name, problem in problems.items() if problem]
 
     def update(self, seconds: float | None = 0.5) -> bool:
         """Read what is new, for about so long; None: all of it. Whether anything has changed but the time of day.
@@ -184,7 +184,7 @@ class Watched:
         status = status if isinstance(status, str) else ""
         reason = reason if isinstance(reason, str) else ""
         if not status:
-            return ("running" if newest else "waiting"), ""
+            return ("running" if newest or self.curves.last_iteration >= 0 else "waiting"), ""
         if status != "running":
             return status, reason
         silent = time.time() - max(newest, self._touched())
