@@ -37,6 +37,7 @@ class Watched:
         state: how it stands; `State`. Seconds since the newest row are those of the last `update`.
         settings: its config as text.
         objections: what was objected to in its config.
+        notes: what is to be known about how it was read.
         pictures: of the newest epoch that has some, by name.
     """
 
@@ -55,6 +56,7 @@ class Watched:
         self.settings = ""
         self.objections: list[Objection] = []
         self.pictures: list[Path] = []
+        self.notes: list[str] = []
         self.state = State()
 
     @property
