@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 from rich.text import Text
 
-from ignition.monitor.terminal.chart import Axes, Chart, Series
 from ignition.monitor.curves import Curves
 from ignition.monitor.grouped import Group, counted, grouped
 from ignition.monitor.incidents import Incident
 from ignition.monitor.objections import Objection
 from ignition.monitor.state import State
+from ignition.monitor.terminal.chart import Axes, Chart, Series
 from ignition.monitor.words import clean, duration, figure, size
 
-STATUS_STYLES = {"finished": "green", "stopped": "green", "running": "cyan", "log": "cyan", "waiting": "dim",
-                 "silent": "yellow", "preempted": "yellow", "dead": "red", "failed": "red", "diverged": "red"}  # fmt: skip
+STATUS_STYLES = {
+    "running": "cyan", "log": "cyan", "waiting": "dim", "finished": "green", "stopped": "green",
+    "silent": "yellow", "preempted": "yellow", "dead": "red", "failed": "red", "diverged": "red",
+}  # fmt: skip
 SEVERITY_STYLES = {"critical": "red", "warning": "yellow", "info": "blue"}
 SIGNS = {"critical": ("✖", "!!"), "warning": ("▲", "! "), "info": ("·", "- ")}
 TRAIN, VAL = "cyan", "magenta"
@@ -28,6 +31,7 @@ class Run(Protocol):
     """What a page needs of a run."""
 
     name: str
+    path: Path
 
     @property
     def curves(self) -> Curves: ...
@@ -70,14 +74,11 @@ class Page:
 
     def _one(self, run: Run) -> Iterator[Text]:
         groups = grouped(run.findings)
-        yield from self._head(run)
-        yield from self._numbers(run.state)
-        yield self._count(groups)
-        yield from self._problems(run)
-        yield Text()
+        head = [*self._head(run), *self._numbers(run.state), self._count(groups), *self._problems(run), Text()]
+        yield from head
         serious = [group for group in groups if group.severity != "info"]
         minor = [group for group in groups if group.severity == "info"]
-        first = self._room(serious)
+        first = self._room(serious, len(head))
         for group in serious[:first]:
             yield from self._finding(group)
         if serious[:first]:
@@ -87,11 +88,11 @@ class Page:
             yield from self._finding(group)
         yield from self._review(run)
 
-    def _room(self, groups: list[Group]) -> int:
+    def _room(self, groups: list[Group], above: int) -> int:
         """How many findings stand before the curves."""
         if self.height is None:
             return len(groups)
-        left = self.height - 8 - (HEIGHT + 3)
+        left = self.height - above - (HEIGHT + 5)
         for number, group in enumerate(groups):
             left -= len(list(self._finding(group)))
             if left < 0:
@@ -117,7 +118,7 @@ class Page:
             words.append(f"iteration {state.iteration}" + (f"/{state.iterations}" if state.iterations else ""))
         if state.seconds_left is not None and state.seconds_left > 0:
             words.append(f"{duration(state.seconds_left)} left")
-        elif state.seconds and not state.status == "running":
+        elif state.seconds and not state.alive:
             words.append(f"took {duration(state.seconds)}")
         text = self._dot().join(words) or "no row yet"
         line = Text()
@@ -147,7 +148,7 @@ class Page:
         if state.steps_per_second is not None:
             speed.append(f"{state.steps_per_second:.3g} steps/s")
         if state.silent_seconds is not None:
-            speed.append(f"last row {duration(state.silent_seconds)} ago")
+            speed.append(f"{'last row' if state.alive else 'ended'} {duration(state.silent_seconds)} ago")
         rows.append(("speed", speed))
         saved = [clean(state.checkpoint).rpartition("/")[2]] if state.checkpoint else []
         saved += [f"{size(state.disk_left)} left on disk"] if state.disk_left is not None else []
@@ -267,9 +268,8 @@ class Page:
             used, shown = used + widths[shown] + 2, shown + 1
         metrics = dict.fromkeys(state.metric for state in states if state.metric)
         if metrics:
-            yield Text(
-                f"best and last of {clean(', '.join(metrics), self.width)}; findings critical/warning/note", "dim"
-            )
+            metric = clean(", ".join(metrics), self.width)
+            yield Text(f"best and last of {metric}; findings critical/warning/note", "dim")
         header = [f"{name:<{width}}" for (name, _), width in zip(columns, widths)]
         yield Text("  ".join(header[:shown]), style="bold")
         for number, state in enumerate(states):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 import time
@@ -14,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from ignition import curve
-from ignition.monitor.grouped import grouped
 from ignition.monitor.terminal.keyboard import Keyboard
 from ignition.monitor.terminal.page import Page
 from ignition.monitor.watched import Watched
