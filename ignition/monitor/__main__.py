@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _show(arguments)
     except NoRun as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return BAD_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED

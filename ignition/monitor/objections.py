@@ -15,30 +15,35 @@ class Objection:
         what: what is wrong with it.
         why: what it leads to.
         remedy: settings that can be pasted behind the command; empty where none helps.
-        severity: as of findings.
     """
 
     key: str
     what: str
     why: str
     remedy: str
-    severity: str = "warning"
 
 
 def objections_of(values: Any) -> list[Objection]:
-    """Those in the values of a file: a list of objects, or an object that holds one; what is none is passed over.
+    """Those in the values of a file: a list of objects, or an object with ``objections``; what is none is passed over.
 
     >>> objections_of([{"key": "optimizer.lr", "what": "too high", "remedy": "optimizer.lr=1e-4"}, 7])
-    [Objection(key='optimizer.lr', what='too high', why='', remedy='optimizer.lr=1e-4', severity='warning')]
+    [Objection(key='optimizer.lr', what='too high', why='', remedy='optimizer.lr=1e-4')]
     """
     if isinstance(values, dict):
-        values = next((value for value in values.values() if isinstance(value, list)), [])
+        values = values.get("objections")
     found = []
     for value in values if isinstance(values, list) else ():
-        if isinstance(value, dict) and (value.get("key") or value.get("what")):
-            key, what, why, remedy = (_text(value.get(name)) for name in ("key", "what", "why", "remedy"))
-            found.append(Objection(key, what, why, remedy, _text(value.get("severity")) or "warning"))
+        if isinstance(value, dict) and (value.get("key") or value.get("what") or value.get("message")):
+            what, remedy = value.get("what") or value.get("message"), value.get("remedy") or _advised(value)
+            found.append(Objection(*map(_text, (value.get("key"), what, value.get("why"), remedy))))
     return found
+
+
+def _advised(value: dict[str, Any]) -> str:
+    """The settings of the first advice that has some."""
+    advice = value.get("advice")
+    each = [_text(one.get("override")) for one in advice if isinstance(one, dict)] if isinstance(advice, list) else []
+    return next(filter(None, each), "")
 
 
 def _text(value: Any) -> str:

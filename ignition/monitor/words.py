@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-# Control characters, among them the escape that begins a terminal's commands, and signs that turn the direction of text.
+# Control characters, among them the escape that begins a terminal's commands, and signs that turn text around.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 from types import TracebackType
+from typing import Any
 
 try:
     import termios
@@ -21,7 +22,7 @@ class Keyboard:
     """Keys of standard input for the length of a ``with`` block; where it is no terminal there are none."""
 
     def __init__(self) -> None:
-        self._before: list[object] | None = None
+        self._before: Any = None
         self._file = -1
 
     def __enter__(self) -> Keyboard:

@@ -93,7 +93,7 @@ class _Screen:
         self._top = min(max(self._top + step, 0), max(len(self._lines) - room, 0))
 
     def _draw(self) -> None:
-        """Write the screen anew where something on it is another than before; over what is there, so nothing flickers."""
+        """Write the screen anew where it has changed; over what is there, so that nothing flickers."""
         width, height = self.console.size
         self._lines = _page(self.console, height).of(self.runs)
         self._scroll(None)
