@@ -7,6 +7,7 @@ import os
 import sys
 
 from ignition.monitor.runs import NoRun, open_run
+from ignition.monitor.watched import Watched
 
 FINISHED, FINDINGS, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -19,7 +20,14 @@ def parser() -> argparse.ArgumentParser:
         "they are dead or alive. Nothing is written into a run.",
         epilog="Keys of --watch: q quits, arrows or j and k scroll, space and b go a page on and back.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, csv, trainer_state.json or event files")
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="of somebody else's log: which of its numbers is which of ours, for instance total=train/batch_loss",
+    )
     parser.add_argument("--watch", action="store_true", help="keep the page up to date until q is pressed")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument(
@@ -33,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.watch and arguments.json:
         parser().error("--watch is for people and --json for machines: one of them")
+    if wrong := [pair for pair in arguments.map if not all(pair.rpartition("=")[::2])]:
+        parser().error(f"--map {wrong[0]}: written THEIRS=OURS, for instance total=train/batch_loss")
     try:
         return _show(arguments)
     except NoRun as error:
@@ -48,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from ignition.monitor.as_json import described, trouble
 
-    runs = [open_run(path) for path in arguments.runs]
+    names = {theirs: ours for theirs, _, ours in (pair.rpartition("=") for pair in arguments.map)}
+    runs = [open_run(path, names) for path in arguments.runs]
     if arguments.json:
         from ignition.rundir.rows import to_json
 
@@ -65,7 +76,7 @@ def _show(arguments: argparse.Namespace) -> int:
             watch(runs, console)
         else:
             for run in runs:
-                run.update(None if arguments.strict else 1.0)
+                run.update(1.0 if isinstance(run, Watched) and not arguments.strict else None)
             print_page(runs, console)
     sys.stdout.flush()
     return FINDINGS if arguments.strict and any(map(trouble, runs)) else FINISHED

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ignition.monitor.grouped import counted, grouped
-from ignition.monitor.terminal.page import Run
+from ignition.monitor.run import Run
 
 
 def described(runs: Sequence[Run]) -> dict[str, Any]:

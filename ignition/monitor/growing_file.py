@@ -79,6 +79,14 @@ class GrowingFile:
             return block[begin:end]
         return b""
 
+    def peek(self, most: int) -> bytes:
+        """The next ``most`` bytes, of a file without lines; `take` says how far one has come."""
+        return self._bytes(self.offset, min(most, self.left))
+
+    def take(self, block: bytes) -> None:
+        """Go on after these bytes, which `peek` has given."""
+        self._go_on(block)
+
     def around(self, begin: int, size: int) -> tuple[int, bytes]:
         """The whole lines within ``size`` bytes from ``begin`` on, whatever has been read; and where they end."""
         block = self._bytes(begin, size)

@@ -7,16 +7,19 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ignition.monitor.curves import Curves
+from ignition.monitor.diagnosis import Diagnosis
 from ignition.monitor.growing_file import GrowingFile
 from ignition.monitor.incidents import Incident, Incidents
 from ignition.monitor.metrics import Metrics
 from ignition.monitor.objections import Objection, objections_of
+from ignition.monitor.rows import Row
 from ignition.monitor.state import State
 from ignition.rundir import RunFolder
 from ignition.stability.number import finite
@@ -37,7 +40,6 @@ class Watched:
         state: how it stands; `State`. Seconds since the newest row are those of the last `update`.
         settings: its config as text.
         objections: what was objected to in its config.
-        notes: what is to be known about how it was read.
         pictures: of the newest epoch that has some, by name.
     """
 
@@ -46,7 +48,8 @@ class Watched:
     def __init__(self, path: str | Path):
         self.run = RunFolder(path)
         self.path, self.name = self.run.path, self.run.path.name
-        self._metrics = Metrics(self.run.metrics.path)
+        self._diagnosis: Diagnosis | None = None
+        self._metrics = Metrics(self.run.metrics.path, reader=self._diagnose, begin=self._begin)
         self._incidents_file = GrowingFile(self.run.incidents.path)
         self._incidents = Incidents()
         self._status: dict[str, Any] = {}
@@ -56,7 +59,6 @@ class Watched:
         self.settings = ""
         self.objections: list[Objection] = []
         self.pictures: list[Path] = []
-        self.notes: list[str] = []
         self.state = State()
 
     @property
@@ -66,8 +68,24 @@ class Watched:
 
     @property
     def findings(self) -> list[Incident]:
-        """What its doctor found, the oldest first."""
-        return self._incidents.found
+        """What its doctor found, or where it had none, ours in its rows; the oldest first."""
+        return (self._diagnosis.incidents if self._diagnosis is not None else self._incidents).found
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known about how it was read."""
+        if self._diagnosis is None:
+            return []
+        note = "stability.watch=false: the findings are the monitor's own, from the rows"
+        weights = self._config.get("loss", {})
+        if any(isinstance(weight, dict) for weight in weights.values()):
+            note += "; it does not know of the schedules of loss weights"
+        return [note]
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds something that only a run of ours leaves."""
+        return RunFolder.is_run(self.path) or self.run.metrics.path.exists() or self.run.status_path.exists()
 
     @property
     def problems(self) -> list[str]:
@@ -85,14 +103,15 @@ class Watched:
 
         Raises nothing: what cannot be read is told by `problems`.
         """
-        changed = self._metrics.update(seconds)
-        changed |= self._incidents.read(self._incidents_file)
+        changed = False
         if self._new(self.run.status_path):
             self._status = self.run.read_status()
             changed = True
         if self._new(self.run.config_path):
             self.settings = self._text(self.run.config_path)
             self._config = _settings_of(self.settings)
+            if self._diagnosis is None and self._config.get("stability", {}).get("watch") is False:
+                self._diagnosis = Diagnosis.of_config(self._config)
             changed = True
         if self._new(self.run.review_path):
             self.objections = self._review()
@@ -100,8 +119,18 @@ class Watched:
         if self._new(self.run.pictures):
             self.pictures = self._newest_pictures()
             changed = True
+        changed |= self._metrics.update(seconds)
+        changed |= self._incidents.read(self._incidents_file)
         self.state = self._state()
         return changed
+
+    def _diagnose(self, rows: Sequence[Row]) -> None:
+        if self._diagnosis is not None:
+            self._diagnosis.read(rows)
+
+    def _begin(self) -> None:
+        if self._diagnosis is not None:
+            self._diagnosis.begin()
 
     # ------------------------------------------------------------------------------------------------ small files
 

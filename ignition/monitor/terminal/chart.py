@@ -99,12 +99,13 @@ class Chart:
     >>> chart = Chart(24, 3, Axes(0, 4, 0, 16), plain=True)
     >>> chart.draw(Series([Point(i, 0.0, i * i, i * i, i * i, i) for i in range(5)]))
     >>> chart.mark(2, "red")
-    >>> print("\\n".join(line.plain for line in chart.lines()))
-      16 |              .-|
-       8 |          .-.'  '
-       0 |......-'''
-         +--------!--------
-          0               4
+    >>> for line in chart.lines():
+    ...     print(line.plain.rstrip())
+       16 |              .-|
+        8 |          .-.'  '
+        0 |......-'''
+          +--------!--------
+           0               4
     """
 
     width: int

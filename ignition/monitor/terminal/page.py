@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.text import Text
 
 from ignition.monitor.curves import Curves
 from ignition.monitor.grouped import Group, counted, grouped
-from ignition.monitor.incidents import Incident
-from ignition.monitor.objections import Objection
+from ignition.monitor.run import Run
 from ignition.monitor.state import State
 from ignition.monitor.terminal.chart import Axes, Chart, Series
 from ignition.monitor.words import clean, duration, figure, size
@@ -25,26 +22,6 @@ SEVERITY_STYLES = {"critical": "red", "warning": "yellow", "info": "blue"}
 SIGNS = {"critical": ("✖", "!!"), "warning": ("▲", "! "), "info": ("·", "- ")}
 TRAIN, VAL = "cyan", "magenta"
 HEIGHT = 6  # lines of a curve
-
-
-class Run(Protocol):
-    """What a page needs of a run."""
-
-    name: str
-    path: Path
-
-    @property
-    def curves(self) -> Curves: ...
-    @property
-    def state(self) -> State: ...
-    @property
-    def findings(self) -> list[Incident]: ...
-    @property
-    def objections(self) -> list[Objection]: ...
-    @property
-    def problems(self) -> list[str]: ...
-    @property
-    def notes(self) -> list[str]: ...
 
 
 class Page:
@@ -158,7 +135,7 @@ class Page:
             if words:
                 yield from self._wrapped(self._dot().join(words), f"{name:<{margin}}", "", "dim")
         if state.read < 1:
-            yield Text(f"from samples of a long log; {state.read:.0%} of it is read", style="yellow")
+            yield Text(f"a picture of part of the log: {state.read:.0%} of it is read so far", style="yellow")
 
     def _count(self, groups: list[Group]) -> Text:
         counts = counted(groups)

@@ -13,22 +13,22 @@ from rich.console import Console
 from rich.text import Text
 
 from ignition import curve
+from ignition.monitor.run import Run
 from ignition.monitor.terminal.keyboard import Keyboard
 from ignition.monitor.terminal.page import Page
-from ignition.monitor.watched import Watched
 from ignition.monitor.words import clean, figure
 
 EVERY = 1.0  # seconds between two looks at the files
 AHEAD, BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen without a cursor, and the old one again
 
 
-def print_page(runs: Sequence[Watched], console: Console) -> None:
+def print_page(runs: Sequence[Run], console: Console) -> None:
     """The page once."""
     for line in _page(console).of(runs):
         console.print(line, no_wrap=True, overflow="crop", highlight=False, soft_wrap=not console.is_terminal)
 
 
-def watch(runs: Sequence[Watched], console: Console) -> None:
+def watch(runs: Sequence[Run], console: Console) -> None:
     """Keep the page up to date until q is pressed; where no cursor can be moved, tell what is new in lines.
 
     Ends by itself where nothing is left to be waited for and nobody is at a keyboard.
@@ -58,7 +58,7 @@ class _Screen:
 
     KEYS = "q quit   ↑↓ or k j scroll   space, b a page"
 
-    def __init__(self, runs: Sequence[Watched], console: Console):
+    def __init__(self, runs: Sequence[Run], console: Console):
         self.runs, self.console = runs, console
         self._top = 0
         self._drawn: tuple[Any, ...] = ()
@@ -117,7 +117,7 @@ class _Screen:
         return captured.get()
 
 
-def _tell(runs: Sequence[Watched], console: Console) -> None:
+def _tell(runs: Sequence[Run], console: Console) -> None:
     """The page, and then a line for each that is new."""
     for run in runs:
         run.update(2.0)
@@ -139,11 +139,11 @@ def _tell(runs: Sequence[Watched], console: Console) -> None:
             told[number] = (_place(run), len(run.findings))
 
 
-def _place(run: Watched) -> tuple[Any, ...]:
+def _place(run: Run) -> tuple[Any, ...]:
     return run.state.status, run.state.epoch, run.state.best
 
 
-def _line(run: Watched) -> str:
+def _line(run: Run) -> str:
     state = run.state
     words = [clean(run.name), state.status]
     words += [f"epoch {state.epoch}/{figure(state.epochs)}", f"loss {figure(state.loss)}"] if state.epoch else []
