@@ -41,9 +41,7 @@ def open_run(path: str | Path, names: Mapping[str, str] | None = None) -> Run:
             return Foreign(EventFiles(path), path, names=names)
         if path.suffix in (".csv", ".tsv", ".txt"):
             return Foreign(Table(path), path, names=names)
-        raise NoRun(
-            f"{path}: is no run folder, and neither a csv, a trainer_state.json nor an event file of TensorBoard"
-        )
+        raise NoRun(f"{path}: is no run folder, and no csv, trainer_state.json or event file of TensorBoard")
     raise NoRun(f"{path}: there is no such folder or file. Name a run folder, such as runs/depth/depth-001, or a log")
 
 
@@ -63,9 +61,8 @@ def _in_folder(path: Path, names: Mapping[str, str] | None) -> Run:
         return Foreign(Table(tables[0]), path, names=names)
     if tables:
         raise NoRun(f"{path}: holds several tables, name one: {', '.join(table.name for table in tables[:10])}")
-    inner = sorted(
-        {found.parent for pattern in ("config.yaml", LIGHTNING, PATTERN) for found in path.glob(f"*/{pattern}")}
-    )
+    marks = ("config.yaml", LIGHTNING, PATTERN)
+    inner = sorted({found.parent for mark in marks for found in path.glob(f"*/{mark}")})
     if inner:
         raise NoRun(f"{path}: is no run itself, but these are: {', '.join(str(found) for found in inner[:10])}")
     return run  # one that has just been made, perhaps

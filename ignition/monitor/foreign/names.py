@@ -53,7 +53,7 @@ class Names:
         passed_over: names that mean something else in this kind of log.
 
     >>> names = Names()
-    >>> names.learn(["train_loss_step", "train_loss_epoch", "val_loss", "val_acc", "lr-AdamW", "other"])
+    >>> _ = names.learn(["train_loss_step", "train_loss_epoch", "val_loss", "val_acc", "lr-AdamW", "other"])
     >>> for theirs, ours in names.ours.items():
     ...     print(theirs, "=", ours)
     train_loss_step = train/batch_loss
@@ -115,7 +115,10 @@ class Names:
 
     def name(self, theirs: str) -> str:
         """What a number is called here."""
-        return self.ours.get(theirs, theirs)
+        ours = self.ours.get(theirs)
+        if ours is None and theirs in self.ours.values():  # somebody has said that another one is it
+            return f"{theirs} (theirs)"
+        return ours or theirs
 
     def notes(self) -> list[str]:
         """What was taken for what, and what was asked for and is not there."""

@@ -35,8 +35,8 @@ def checksums(rows: np.ndarray) -> np.ndarray:
 def split(block: bytes) -> tuple[list[bytes], int, int]:
     """The whole records in ``block``, how many of its bytes they take, and how many places are damaged.
 
-    A record whose checksum is wrong is left out; after a damaged length the next one is looked for. The bytes taken may
-    be more than there are: then the next record begins that far on.
+    A record whose checksum is wrong is left out; after a damaged length the next one is looked for. Where a long record
+    stands at the beginning the bytes taken may be more than there are: then the next record begins that far on.
     """
     bytes_, good = np.frombuffer(block, np.uint8), _good_headers(block)
     place = bad = 0
@@ -55,6 +55,8 @@ def split(block: bytes) -> tuple[list[bytes], int, int]:
             if end > len(block):  # not written to its end yet
                 break
             found.append((place + _HEADER, length))
+        elif end > len(block) and place > 0:  # it comes alone, next
+            break
         place = end
     whole = _whole(bytes_, found)
     records = [block[begin : begin + length] for (begin, length), right in zip(found, whole) if right]

@@ -222,6 +222,8 @@ def once_an_epoch(rows: list[dict[str, Any]]) -> list[str] | None:
     ['loss']
     >>> once_an_epoch([{"epoch": 0, "loss": 1.0}, {"epoch": 0, "loss": 0.5}])
     []
+    >>> once_an_epoch([{"epoch": 0.5, "loss": 1.0}, {"epoch": 1.0, "loss": 0.5}])
+    []
     """
     epochs: dict[str, list[Any]] = {}
     for row in rows:
@@ -230,7 +232,11 @@ def once_an_epoch(rows: list[dict[str, Any]]) -> list[str] | None:
                 epochs.setdefault(name, []).append(row.get("epoch"))
     if any(len(known) < 2 and known[0] is not None for known in epochs.values()):
         return None
-    return [name for name, known in epochs.items() if None not in known and len(set(known)) == len(known)]
+    return [name for name, known in epochs.items() if all(map(_is_whole, known)) and len(set(known)) == len(known)]
+
+
+def _is_whole(epoch: Any) -> bool:
+    return isinstance(epoch, (int, float)) and float(epoch).is_integer()
 
 
 def joined(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

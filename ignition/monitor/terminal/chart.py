@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -101,8 +102,8 @@ class Chart:
     >>> chart.mark(2, "red")
     >>> for line in chart.lines():
     ...     print(line.plain.rstrip())
-       16 |              .-|
-        8 |          .-.'  '
+       16 |              .-'
+        8 |          .--'
         0 |......-'''
           +--------!--------
            0               4
@@ -134,6 +135,7 @@ class Chart:
                     self._signs[x, y], self._styles[x, y] = "o" if self.plain else "●", series.style
             return
         means, ranges = self._columns(series.points)
+        gaps = sorted(self._column(point) for point in series.points if not math.isfinite(point.mean))
         last: tuple[int, int] | None = None
         for x in sorted(ranges) if self.ranges else ():
             low, high = ranges[x]
@@ -141,15 +143,20 @@ class Chart:
                 self._dot(x, y, f"dim {series.style}")
         for x, mean in sorted(means.items()):
             y = self._row(mean)
-            if last is not None and x - last[0] <= 2 + self.columns * self._wide // max(len(means), 1):
-                for between in range(last[0] + 1, x):
-                    share = (between - last[0]) / (x - last[0])
-                    self._dot(between, round(last[1] + share * (y - last[1])), series.style)
-                begin = last[1] + (1 if y > last[1] else -1 if y < last[1] else 0)
-                for step in range(min(begin, y), max(begin, y) + 1):
-                    self._dot(x, step, series.style)
+            if last is not None and bisect_right(gaps, last[0]) == bisect_left(gaps, x):
+                self._join(last, (x, y), series.style)
             self._dot(x, y, series.style)
             last = (x, y)
+
+    def _join(self, begin: tuple[int, int], end: tuple[int, int], style: str) -> None:
+        """A line between two dots: in each column down or up from where it was in the one before."""
+        before = begin[1]
+        for x in range(begin[0] + 1, end[0] + 1):
+            y = round(begin[1] + (x - begin[0]) / (end[0] - begin[0]) * (end[1] - begin[1]))
+            start = before + (1 if y > before else -1 if y < before else 0)
+            for between in range(min(start, y), max(start, y) + 1):
+                self._dot(x, between, style)
+            before = y
 
     def mark(self, iteration: float, style: str) -> None:
         """Mark an iteration on the time line; the last mark of a column holds."""
@@ -189,11 +196,14 @@ class Chart:
         for point in points:
             if not math.isfinite(point.mean):
                 continue
-            x = round(self.axes.across(point.iteration) * (self.columns * self._wide - 1))
+            x = self._column(point)
             sums.setdefault(x, []).append(min(max(point.mean, self.axes.bottom), self.axes.top))
             low, high = ranges.get(x, (point.low, point.high))
             ranges[x] = (min(low, point.low), max(high, point.high))
         return {x: math.fsum(value / len(values) for value in values) for x, values in sums.items()}, ranges
+
+    def _column(self, point: Point) -> int:
+        return round(self.axes.across(point.iteration) * (self.columns * self._wide - 1))
 
     def _row(self, value: float) -> int:
         return round(self.axes.down(value) * (self.height * self._high - 1))
