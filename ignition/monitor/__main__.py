@@ -76,7 +76,7 @@ def _show(arguments: argparse.Namespace) -> int:
             watch(runs, console)
         else:
             for run in runs:
-                run.update(1.0 if isinstance(run, Watched) and not arguments.strict else None)
+                run.update(None if arguments.strict else 1.0 if isinstance(run, Watched) else 10.0)
             print_page(runs, console)
     sys.stdout.flush()
     return FINDINGS if arguments.strict and any(map(trouble, runs)) else FINISHED

@@ -171,12 +171,12 @@ class Chart:
         lines = []
         for y in range(self.height):
             label = _short(labels[y], self.MARGIN - 1) if y in labels else ""
-            line = Text(f"{label:>{self.MARGIN - 1}} {'|' if self.plain else '┤'}", style="dim")
+            line = Text.assemble((f"{label:>{self.MARGIN - 1}} {'|' if self.plain else '┤'}", "dim"))
             for x in range(self.columns):
                 line.append(self._character(x, y), self._styles.get((x, y), ""))
             lines.append(line)
         corner, floor, mark = ("+", "-", "!") if self.plain else ("┼", "─", "▲")
-        line = Text(" " * self.MARGIN + corner, style="dim")
+        line = Text.assemble((" " * self.MARGIN + corner, "dim"))
         for x in range(self.columns):
             line.append(mark if x in self._marks else floor, self._marks.get(x, "dim"))
         lines.append(line)

@@ -78,9 +78,9 @@ class Page:
 
     def _head(self, run: Run) -> Iterator[Text]:
         state = run.state
-        line = Text(clean(run.name, 200), style="bold")
+        line = Text.assemble((clean(run.name, 200), "bold"))
         line.append("  ")
-        line.append(state.status, f"not bold {STATUS_STYLES.get(state.status, '')}")
+        line.append(state.status, f"{STATUS_STYLES.get(state.status, '')}")
         yield line
         if state.reason:
             yield from self._wrapped(clean(state.reason), "", STATUS_STYLES.get(state.status, ""))
@@ -139,21 +139,21 @@ class Page:
 
     def _count(self, groups: list[Group]) -> Text:
         counts = counted(groups)
-        line = Text("findings  ", style="dim")
+        line = Text.assemble(("findings  ", "dim"))
         told = [(severity, count) for severity, count in counts.items() if count]
         for number, (severity, count) in enumerate(told):
             name = {"critical": "critical", "warning": "warning", "info": "note"}[severity]
             plural = "s" if count > 1 and severity != "critical" else ""
-            line.append(self._dot() if number else "", "not dim")
-            line.append(f"{count} {name}{plural}", f"not dim {SEVERITY_STYLES[severity]}")
+            line.append(self._dot() if number else "")
+            line.append(f"{count} {name}{plural}", f"{SEVERITY_STYLES[severity]}")
         if not told:
-            line.append("none", "not dim green")
+            line.append("none", "green")
         return line
 
     def _finding(self, group: Group) -> Iterator[Text]:
         newest, severity = group.newest, group.severity
         style, sign = SEVERITY_STYLES[severity], SIGNS[severity][self.plain]
-        line = Text(f"{sign} ", style=style)
+        line = Text.assemble((f"{sign} ", style))
         line.append(clean(newest.name, 60), f"bold {style}")
         when = f"  iteration {newest.first}"
         if len(group.incidents) > 1:
@@ -187,7 +187,7 @@ class Page:
         yield Text()
         yield Text(f"config review: {len(run.objections)}", style="bold")
         for objection in run.objections:
-            line = Text(f"{SIGNS['warning'][self.plain]} ", style="yellow")
+            line = Text.assemble((f"{SIGNS['warning'][self.plain]} ", "yellow"))
             line.append(clean(objection.key, 60), "bold yellow")
             yield line
             words = ". ".join(clean(part).rstrip(".") for part in (objection.what, objection.why) if part)
@@ -208,9 +208,9 @@ class Page:
             groups = grouped(run.findings)
             if not (groups or run.objections or run.problems or run.state.reason):
                 continue
-            line = Text(clean(run.name, 200), style="bold")
+            line = Text.assemble((clean(run.name, 200), "bold"))
             line.append("  ")
-            line.append(run.state.status, f"not bold {STATUS_STYLES.get(run.state.status, '')}")
+            line.append(run.state.status, f"{STATUS_STYLES.get(run.state.status, '')}")
             yield line
             if run.state.reason:
                 yield from self._wrapped(clean(run.state.reason), "  ")
@@ -294,13 +294,13 @@ class Page:
             for incident in run.findings:
                 if incident.severity == severity and incident.name != "recovered":
                     chart.mark(incident.first, SEVERITY_STYLES[severity])
-        title = Text(f"{clean(run.name, width // 2)}  " if several else "", style="dim")
-        title.append(clean(name, width), "not dim bold")
+        title = Text.assemble((f"{clean(run.name, width // 2)}  " if several else "", "dim"))
+        title.append(clean(name, width), "bold")
         for number, each in enumerate(series):
             if each.points:
                 sign = "" if not each.dots or len(series) == 1 else " o" if self.plain else " ●"
                 label = "" if len(series) == 1 else " train" if number == 0 else " val"
-                title.append(f"{sign}{label} {figure(each.points[-1].mean)}", f"not dim {each.style}")
+                title.append(f"{sign}{label} {figure(each.points[-1].mean)}", f"{each.style}")
         if not any(each.points for each in series):
             title.append("  no values", "dim")
         title.truncate(width, overflow="crop", pad=True)
@@ -312,7 +312,7 @@ class Page:
         """Words after a margin; what does not fit goes on below them."""
         room = max(self.width - len(margin), 10)
         for number, part in enumerate(Text(words, style=style).wrap(self._console, room)):
-            line = Text(margin if number == 0 else " " * len(margin), style=margin_style)
+            line = Text.assemble((margin if number == 0 else " " * len(margin), margin_style))
             line.append_text(part)
             yield line
 
