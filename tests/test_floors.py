@@ -136,7 +136,7 @@ def test_what_two_domains_use_belongs_to_none(file):
         assert len(domains) <= 1, f"{file} imports parts of {domains}: what is shared goes to recipes/parts"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay", "monitor.__main__"])
 def test_commands_say_how_they_are_used_without_torch(command):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"

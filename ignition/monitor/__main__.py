@@ -6,9 +6,6 @@ import argparse
 import os
 import sys
 
-from ignition.monitor.runs import NoRun, open_run
-from ignition.monitor.watched import Watched
-
 FINISHED, FINDINGS, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -43,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         parser().error("--watch is for people and --json for machines: one of them")
     if wrong := [pair for pair in arguments.map if not all(pair.rpartition("=")[::2])]:
         parser().error(f"--map {wrong[0]}: written THEIRS=OURS, for instance total=train/batch_loss")
+    from ignition.monitor.runs import NoRun  # numpy from here on
+
     try:
         return _show(arguments)
     except NoRun as error:
@@ -57,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     from ignition.monitor.as_json import described, trouble
+    from ignition.monitor.runs import open_run
+    from ignition.monitor.watched import Watched
 
     names = {theirs: ours for theirs, _, ours in (pair.rpartition("=") for pair in arguments.map)}
     runs = [open_run(path, names) for path in arguments.runs]

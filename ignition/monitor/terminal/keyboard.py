@@ -24,17 +24,27 @@ class Keyboard:
     def __init__(self) -> None:
         self._before: Any = None
         self._file = -1
+        self._pressed = ""  # and not asked for yet
 
     def __enter__(self) -> Keyboard:
         if termios is not None and sys.stdin is not None and sys.stdin.isatty():
             self._file = sys.stdin.fileno()
             self._before = termios.tcgetattr(self._file)
-            tty.setcbreak(self._file)  # Ctrl-C goes on being a signal
+            self.take()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.give_back()
+
+    def take(self) -> None:
+        """Have keys come as they are pressed, and not be shown. Ctrl-C and Ctrl-Z go on being signals."""
+        if self._before is not None:
+            tty.setcbreak(self._file)
+
+    def give_back(self) -> None:
+        """Leave the terminal as it was."""
         if self._before is not None:
             termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
 
@@ -43,8 +53,13 @@ class Keyboard:
         if self._before is None:
             select.select([], [], [], seconds)
             return None
-        ready, _, _ = select.select([self._file], [], [], seconds)
-        if not ready:
-            return None
-        pressed = os.read(self._file, 16).decode(errors="replace")
-        return ARROWS.get(pressed, pressed[:1]) if pressed else "end of input"
+        if not self._pressed:
+            ready, _, _ = select.select([self._file], [], [], seconds)
+            if not ready:
+                return None
+            self._pressed = os.read(self._file, 64).decode(errors="replace")
+            if not self._pressed:
+                return "end of input"
+        signs = next((signs for signs in ARROWS if self._pressed.startswith(signs)), self._pressed[0])
+        self._pressed = self._pressed[len(signs) :]
+        return ARROWS.get(signs, signs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -60,31 +62,48 @@ class _Screen:
 
     def __init__(self, runs: Sequence[Run], console: Console):
         self.runs, self.console = runs, console
+        self._keyboard = Keyboard()
         self._top = 0
         self._drawn: tuple[Any, ...] = ()
         self._lines: list[Text] = []
 
     def show(self) -> None:
         """Until somebody quits."""
-        out = self.console.file
-        out.write(AHEAD)
+        with self._keyboard, self._own_screen():
+            looked = 0.0
+            while True:
+                if time.monotonic() - looked >= EVERY or any(run.state.read < 1 for run in self.runs):
+                    for run in self.runs:
+                        run.update(0.3)
+                    looked = time.monotonic()
+                self._draw()
+                key = self._keyboard.key(0.1)
+                if key in ("q", "Q", "end of input"):
+                    return
+                self._scroll(key)
+
+    @contextlib.contextmanager
+    def _own_screen(self) -> Iterator[None]:
+        if hasattr(signal, "SIGTSTP"):
+            signal.signal(signal.SIGTSTP, self._stand_by)
+        self._write(AHEAD)
         try:
-            with Keyboard() as keyboard:
-                looked = 0.0
-                while True:
-                    changed = False
-                    if time.monotonic() - looked >= EVERY or any(run.state.read < 1 for run in self.runs):
-                        for run in self.runs:
-                            changed |= run.update(0.3)
-                        looked = time.monotonic()
-                    self._draw()
-                    key = keyboard.key(0.1)
-                    if key in ("q", "Q", "end of input"):
-                        return
-                    self._scroll(key)
+            yield
         finally:
-            out.write(BACK)
-            out.flush()
+            self._write(BACK)
+
+    def _stand_by(self, number: int, frame: Any) -> None:
+        """Ctrl-Z: the terminal is the shell's until it lets this go on."""
+        self._write(BACK)
+        self._keyboard.give_back()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._keyboard.take()
+        self._write(AHEAD)
+        self._drawn = ()
+
+    def _write(self, text: str) -> None:
+        self.console.file.write(text)
+        self.console.file.flush()
 
     def _scroll(self, key: str | None) -> None:
         room = self.console.height - 1
@@ -108,8 +127,7 @@ class _Screen:
         buffer = io.StringIO()
         for number, line in enumerate([*shown, *[Text()] * (room - len(shown)), foot], start=1):
             buffer.write(f"\x1b[{number};1H{self._painted(line)}\x1b[K")
-        self.console.file.write(buffer.getvalue())
-        self.console.file.flush()
+        self._write(buffer.getvalue())
 
     def _painted(self, line: Text) -> str:
         with self.console.capture() as captured:

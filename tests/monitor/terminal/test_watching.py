@@ -74,6 +74,10 @@ class Terminal:
     def press(self, key):
         self._do("send-keys", key)
 
+    def type(self, words):
+        self._do("send-keys", "-l", words)
+        self.press("Enter")
+
     def screen(self, *, colours=False):
         return self._do("capture-pane", "-p", *(["-e"] if colours else [])).splitlines()
 
@@ -142,7 +146,8 @@ def test_keys_scroll_and_control_c_ends(run, terminal):
     training.wait(timeout=PATIENCE)
     shown = terminal(60, 16, command("--watch", folder))
     shown.wait_for("more lines")
-    shown.press("j")
+    for _ in range(3):
+        shown.press("j")
     end = time.monotonic() + PATIENCE
     while shown.screen()[0].startswith("run  finished"):
         assert time.monotonic() < end
@@ -152,6 +157,20 @@ def test_keys_scroll_and_control_c_ends(run, terminal):
     shown.wait_for("run  finished")
     shown.press("C-c")
     shown.wait_for("code 130")
+
+
+def test_control_z_gives_the_terminal_back_until_it_goes_on(run, terminal):
+    folder, _ = run
+    shown = terminal(80, 30, "bash --norc --noprofile -i")
+    shown.type(command("--watch", folder))
+    shown.wait_for("epoch 1/4")
+    shown.press("C-z")
+    shown.wait_for("Stopped")
+    shown.type("fg")
+    shown.wait_for("epoch 1/4")
+    shown.press("q")
+    shown.type("case $(stty -a) in *-icanon*) echo ra''w;; *) echo coo''ked;; esac")
+    shown.wait_for("cooked")
 
 
 def test_without_colour_and_on_a_terminal_that_can_nothing(run, terminal):
