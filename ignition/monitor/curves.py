@@ -201,10 +201,12 @@ class Curves:
             return
         kept = None
         if attempts:
-            later = np.minimum.accumulate(iterations[::-1])[::-1]
-            if later[0] < self.last_iteration:
+            before = np.concatenate([[self.last_iteration], iterations[:-1]])
+            again = np.where(iterations < before, iterations, np.inf)  # from where on it is told again
+            later = np.minimum.accumulate(again[::-1])[::-1]
+            if np.isfinite(later[0]):
                 self.cut(later[0])
-            kept = iterations <= later
+            kept = iterations < np.append(later[1:], np.inf)
             self.last_iteration = int(iterations[-1])
         else:
             self.last_iteration = max(self.last_iteration, int(iterations.max()))

@@ -46,8 +46,8 @@ def test_one_object_for_machines(run, capsys):
     assert list(one) == [
         "name", "path", "status", "reason", "epoch", "epochs", "iteration", "iterations", "steps_per_second",
         "seconds_left", "silent_seconds", "seconds", "learning_rate", "metric", "mode", "best", "best_iteration",
-        "last", "trivial", "loss", "val_loss", "gap", "checkpoint", "disk_left", "read", "findings", "objections", "problems",
-        "notes",
+        "last", "trivial", "loss", "val_loss", "gap", "checkpoint", "disk_left", "read", "findings", "objections",
+        "problems", "notes",
     ]  # fmt: skip
 
 

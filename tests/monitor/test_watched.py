@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -182,3 +183,48 @@ def test_a_clock_ahead_of_ours_gives_no_negative_time(run):
     watched = Watched(run.path)
     watched.update()
     assert watched.state.silent_seconds == 0.0
+
+
+def torn_log(draw, rows):
+    """Lines as they may stand in a log: whole, torn, glued, of other things, going back."""
+    lines = []
+    for _ in range(rows):
+        kind, i = draw.random(), draw.randrange(60)
+        line = json.dumps({"iteration": i, "train/batch_loss": draw.random(), draw.choice("abc"): "NaN"}).encode()
+        if kind < 0.1:
+            lines.append(line[: draw.randrange(len(line))] + draw.choice([b"\n", b""]))
+        elif kind < 0.15:
+            lines.append(draw.randbytes(20))
+        else:
+            lines.append(line + b"\n")
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_however_a_log_grows_and_shrinks_what_is_shown_is_what_it_holds(tmp_path, seed):
+    draw = random.Random(seed)
+    run = RunFolder(tmp_path)
+    followed = Watched(tmp_path)
+    log = run.metrics.path
+    for _ in range(30):
+        deed = draw.random()
+        if deed < 0.6 or not log.exists():
+            with log.open("ab") as file:
+                file.write(torn_log(draw, 8))
+        elif deed < 0.7:
+            os.truncate(log, draw.randrange(log.stat().st_size + 1))
+        elif deed < 0.8:
+            run.rewind_metrics(draw.randrange(60))
+        elif deed < 0.9:
+            log.write_bytes(torn_log(draw, 10))
+        else:
+            log.unlink()
+        followed.update()
+        fresh = Watched(tmp_path)
+        fresh.update()
+        assert repr(shown(followed)) == repr(shown(fresh))
+
+
+def shown(watched):
+    curves = watched.curves
+    return [(name, curves.points(name)) for name in sorted(curves.names())], curves.last_iteration, watched.problems
