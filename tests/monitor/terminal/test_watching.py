@@ -81,14 +81,22 @@ class Terminal:
     def screen(self, *, colours=False):
         return self._do("capture-pane", "-p", *(["-e"] if colours else [])).splitlines()
 
-    def wait_for(self, words):
+    def wait_for(self, *words):
+        """The screen, once each of these is in one of its lines; of several in a tuple, all in the same line."""
+        wanted = [each if isinstance(each, tuple) else (each,) for each in words]
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             lines = self.screen()
-            if any(words in line for line in lines):
+            if all(any(all(part in line for part in each) for line in lines) for each in wanted):
                 return lines
             time.sleep(0.05)
         raise AssertionError(f"never came: {words}\n" + "\n".join(self.screen()))
+
+    def wait_until_gone(self, words):
+        end = time.monotonic() + PATIENCE
+        while any(words in line for line in self.screen()):
+            assert time.monotonic() < end, f"still there: {words}"
+            time.sleep(0.05)
 
     def close(self):
         subprocess.run([*self.tmux, "kill-server"], capture_output=True, timeout=PATIENCE)
@@ -117,21 +125,19 @@ def command(*words):
 def test_a_run_is_watched_from_start_to_finish(run, terminal, width):
     folder, training = run
     shown = terminal(width, 40, command("--watch", folder))
-    first = shown.wait_for("epoch 1/4 · iteration 10/40")
+    first = shown.wait_for("epoch 1/4 · iteration 10/40", "loss train", "findings  none", "q quit")
     assert first[0].startswith("run  running")
-    assert any("findings  none" in line for line in first)
     training.stdin.write("\n")
-    second = shown.wait_for("iteration 20/40")
-    second = shown.wait_for("▲ loss_spike  iteration 20")
-    assert any("a spike at iteration 20" in line for line in second)
-    assert any("▲" in line and "┼" in line for line in second)  # on the time line
+    on_the_time_line = ("▲", "┼")
+    second = shown.wait_for(
+        "iteration 20/40", "▲ loss_spike  iteration 20", "a spike at iteration 20", on_the_time_line, "loss train 0.05"
+    )
     (before,) = (line for line in first if line.startswith("loss train"))
     (now,) = (line for line in second if line.startswith("loss train"))
-    assert ("0.1" in before, "0.05" in now) == (True, True)
+    assert "loss train 0.1 " in before
+    assert before != now
     training.stdin.write("\n\n\n")
-    last = shown.wait_for("run  finished")
-    assert any("all 4 epochs done" in line for line in last)
-    assert any("val/epe  best 1 (iteration 40)" in line for line in last)
+    last = shown.wait_for("run  finished", "all 4 epochs done", "val/epe  best 1 (iteration 40)", "loss train 0.025")
     titles = [line for line in last if line.startswith("loss train")]
     assert ("train/learning_rate" in titles[0]) == (width == 200)  # more curves beside each other
     assert max(map(len, last)) <= width
@@ -148,9 +154,7 @@ def test_keys_scroll_and_control_c_ends(run, terminal):
     shown.wait_for("more lines")
     for _ in range(3):
         shown.press("j")
-    end = time.monotonic() + PATIENCE
-    while shown.screen()[0].startswith("run  finished"):
-        assert time.monotonic() < end
+    shown.wait_until_gone("run  finished")
     shown.press("G")
     shown.wait_for("train/learning_rate")
     shown.press("g")
@@ -169,6 +173,7 @@ def test_control_z_gives_the_terminal_back_until_it_goes_on(run, terminal):
     shown.type("fg")
     shown.wait_for("epoch 1/4")
     shown.press("q")
+    shown.wait_until_gone("q quit")
     shown.type("case $(stty -a) in *-icanon*) echo ra''w;; *) echo coo''ked;; esac")
     shown.wait_for("cooked")
 
