@@ -79,7 +79,7 @@ def test_strict_is_about_objections(run):
     ("words", "wanted"),
     [
         (["nothing"], "nothing: there is no such folder or file"),
-        (["--watch", "--json", "."], "--watch is for people and --json for machines"),
+        (["--watch", "--json", "."], "--watch and --json are different ways to look"),
         (["--map", "loss", "."], "--map loss: written THEIRS=OURS"),
         ([], "the following arguments are required: RUN"),
     ],
