@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ignition.monitor.curves import Point
+from ignition.monitor.curves import Curves, Point
 from ignition.monitor.run import Run
 
 PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -81,12 +81,15 @@ class _Followed:
         self.pictures: dict[str, Path] = {}
         self._parts: dict[str, _Part] = {}
         self._curves: dict[str, _Row] = {}
+        self._read: Curves | None = None
         self._newest: dict[str, Any] = {}
         self._findings = _Row()
 
     def look(self, version: int) -> None:
         run = self.watched
         if run.update() or version == 1:
+            if run.curves is not self._read:  # others in their place: the same newest value may stand for another curve
+                self._newest, self._read = {}, run.curves
             names = run.curves.names()
             for gone in self._curves.keys() - set(names):  # a run taken up from before they came
                 self._curves[gone].put([], version)

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from ignition.monitor import Watched
+from ignition.monitor.metrics import Metrics
 from ignition.monitor.page import Feed
 from ignition.rundir import RunFolder
 
@@ -110,6 +111,23 @@ def test_a_long_run_is_told_in_a_thousand_points_with_their_range(run):
         run.write_metrics(row(i))
     more = feed.since(told["version"], told["feed"])["runs"][0]["curves"]["train/batch_loss"]
     assert len(more["at"]) <= 2  # the points that the ten rows fell into
+
+
+def test_the_first_picture_of_a_large_log_gives_way_to_the_whole(run, monkeypatch):
+    monkeypatch.setattr(Metrics, "LARGE", 2**20)
+    monkeypatch.setattr(Metrics, "SAMPLES", 2)
+    lines = [json.dumps(row(i)) for i in range(1, 20_001)]
+    run.metrics.path.write_text("\n".join(lines) + "\n")
+    feed = Feed([Watched(run.path)], seconds=0)
+    first = feed.since()["runs"][0]
+    assert first["state"]["read"] < 1
+    while feed.since()["runs"][0]["state"]["read"] < 1:
+        pass
+    read = Watched(run.path)
+    read.update(None)
+    whole = feed.since()["runs"][0]["curves"]
+    assert whole != first["curves"]
+    assert whole == Feed([read]).since()["runs"][0]["curves"]  # though its newest value was there from the first
 
 
 def test_what_is_not_finite_is_no_number_of_json(run):
