@@ -41,15 +41,11 @@ class Places:
         return given.value if given is not None and isinstance(given.value, str) else None
 
     def of(self, key: str) -> str:
-        """The place of a key such as ``optimizer.lr``; for a default, the config's name.
+        """The place of a key such as ``optimizer.lr``. Of a default: its section's, or the file, where it would stand.
 
         >>> places = Places(None, ["optimizer.lr=1e-3"])
         >>> places.of("optimizer.lr"), places.of("clip.kind")
-        ('command line: optimizer.lr=1e-3', '(no config file), clip.kind (default)')
+        ('command line: optimizer.lr=1e-3', '(no config file)')
         """
-        node: Node | None = self._root
-        for step in key.split("."):
-            node = node.child(step) if node is not None else None
-        if node is not None and not (node.is_mapping and not node.place.line):
-            return str(node.place)
-        return f"{self._file}, {key} (default)"
+        node = self._root.nearest(tuple(key.split(".")))
+        return self._file if node is self._root else str(node.place)

@@ -55,9 +55,9 @@ def _review(arguments: argparse.Namespace) -> int:
         recipe = Path(arguments.recipe)
     objections, unknown = _objections(config, recipe, settings, folder)
     if arguments.json:
-        told = {"config": str(config), "recipe": str(recipe) if recipe is not None else None}
-        told |= {"objections": [objection.row() for objection in objections], "unknown": list(unknown)}
-        print(json.dumps(told))
+        rows = [objection.row() for objection in objections]
+        named = str(recipe) if recipe is not None else None
+        print(json.dumps({"config": str(config), "recipe": named, "objections": rows, "unknown": list(unknown)}))
     else:
         for objection in objections:
             print(objection.text())

@@ -48,7 +48,7 @@ def patience_longer_than_run(plan: Plan) -> Iterator[Objection]:
     unit = {"epochs": 1, "iterations": batches or 1}.get(stop.unit)
     places = [epoch * unit for epoch in plan.evaluation_epochs] if unit else list(range(1, plan.evaluations + 1))
     counted = [place for place in places if place > stop.start]
-    if counted and counted[0] + stop.patience <= counted[-1]:
+    if counted and counted[0] + stop.patience < counted[-1]:
         return
     share = max((places[-1] - places[0]) // 3, 1)
     value = min(stop.patience, share)

@@ -74,7 +74,9 @@ def _beyond(key: str, weight: Any, epochs: int) -> tuple[str, str, str] | None:
         return f"{key}.epochs", message, f"{key}.epochs={written(epochs - weight.start)}"
     if isinstance(weight, Cycles) and weight.cycles * weight.epochs > epochs:
         message = f"{key} has {weight.cycles} cycles of {weight.epochs:g} epochs"
-        return f"{key}.epochs", message, f"{key}.epochs={written(epochs / weight.cycles)}"
+        whole = f"from: {weight.from_:g}, to: {weight.to:g}, cycles: {weight.cycles}, rise: {weight.rise:g}"
+        shorter = shlex.quote(f"{key}={{{whole}, epochs: {epochs / weight.cycles:.3g}}}")
+        return f"{key}.epochs", message, shorter
     if isinstance(weight, Switch):
         late = [epoch for epoch in weight.at if float(epoch) >= epochs]
         if late:
@@ -92,10 +94,10 @@ def moving_loss(plan: Plan) -> Iterator[Objection]:
     if schedule.name == "plateau" and schedule.metric == LOSS:
         chosen.append(("schedule", 0.0, "the rate is lowered"))
     if stop is not None and stop.metric == LOSS and stop.unit != "iterations":
-        start = stop.start * (config.trainer.evaluate_every if stop.unit == "evaluations" else 1)
-        chosen.append(("early_stop", float(start), "the run is ended"))
-    for section, start, what in chosen:
-        moved = _moved(plan, start)
+        start = float(stop.start * (config.trainer.evaluate_every if stop.unit == "evaluations" else 1))
+        chosen.append(("early_stop", start, "the run is ended"))
+    for section, since, what in chosen:
+        moved = _moved(plan, since)
         if moved is None:
             continue
         name, first, last = moved
@@ -116,14 +118,15 @@ def moving_loss(plan: Plan) -> Iterator[Objection]:
 def _moved(plan: Plan, start: float) -> tuple[str, float, float] | None:
     """The term whose weight changes most between the evaluations after ``start``, and from what to what."""
     epochs = [epoch for epoch in plan.evaluation_epochs if epoch > start]
-    if len(epochs) < 2:
+    if len(epochs) < 2 or not plan.config.loss:
         return None
-    total = sum(abs(weight.value(epochs[-1])) for weight in plan.config.loss.values())
-    ends = {name: (weight.value(epochs[0]), weight.value(epochs[-1])) for name, weight in plan.config.loss.items()}
-    name = max(ends, key=lambda name: abs(ends[name][1] - ends[name][0]), default=None)
-    if name is None or abs(ends[name][1] - ends[name][0]) <= MOVES * total:
-        return None
-    return name, *ends[name]
+    ends = [
+        (name, float(weight.value(epochs[0])), float(weight.value(epochs[-1])))
+        for name, weight in plan.config.loss.items()
+    ]
+    total = sum(abs(last) for _, _, last in ends)
+    name, first, last = max(ends, key=lambda end: abs(end[2] - end[1]))
+    return (name, first, last) if abs(last - first) > MOVES * total else None
 
 
 RULES = (unequal_channels, beyond_the_run, moving_loss)

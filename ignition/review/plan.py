@@ -71,11 +71,10 @@ class Plan:
         """Epochs on the way up to the highest rate."""
         return _warmup(self.config.schedule, self.epochs)
 
-    @property
-    def cuts(self) -> int:
-        """How often a plateau schedule can lower the rate: the first evaluation is the best one so far."""
+    def cuts(self, evaluations: int) -> int:
+        """How often a plateau schedule can lower the rate in so many: the first one is the best so far."""
         schedule: Any = self.config.schedule
-        waits = self.evaluations - 1 - (schedule.patience + 1)
+        waits = evaluations - 1 - (schedule.patience + 1)
         return 0 if waits < 0 else 1 + waits // (schedule.patience + 1 + schedule.cooldown)
 
 

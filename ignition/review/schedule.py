@@ -141,17 +141,17 @@ def plateau_without_time(plan: Plan) -> Iterator[Objection]:
     schedule: Any = plan.config.schedule
     if schedule.name != "plateau":
         return
-    every = plan.config.trainer.evaluate_every
-    lowest = schedule.factor**plan.cuts
+    every, cuts = plan.config.trainer.evaluate_every, plan.cuts(plan.evaluations)
+    lowest = schedule.factor**cuts
     if lowest < ENDS_HIGH:
         return
     needed = math.ceil(math.log(ENDS_HIGH) / math.log(schedule.factor) + 1e-9)
     waits = needed * (schedule.patience + 1) + (needed - 1) * schedule.cooldown
     epochs = every * (1 + waits)
-    can = f"at most {plan.cuts} times" if plan.cuts else "never"
-    advice = (Advice(f"trainer.epochs={epochs}", f"time for {needed} cuts"),)
-    if every > 1:
-        advice = (*advice, Advice("trainer.evaluate_every=1", "more evaluations in the same time"))
+    can = ("never", "at most once")[cuts] if cuts < 2 else f"at most {cuts} times"
+    advice = [Advice(f"trainer.epochs={epochs}", f"time for {needed} cuts")]
+    if every > 1 and schedule.factor ** plan.cuts(plan.epochs) < ENDS_HIGH:
+        advice.append(Advice("trainer.evaluate_every=1", "more evaluations in the same time"))
     yield Objection(
         "plateau_without_time",
         "trainer.epochs",
@@ -159,7 +159,7 @@ def plateau_without_time(plan: Plan) -> Iterator[Objection]:
         f"{lowest:.2g} of the first at the lowest",
         "the run ends while its steps are still large; patience counts evaluations, not epochs or steps",
         "the spatial document",
-        advice,
+        tuple(advice),
     )
 
 

@@ -37,7 +37,7 @@ def _conflicting_terms(config: Any) -> Iterator[dict[str, Any]]:
             "explosive_penalty",
             "loss.variance_exponential",
             f"loss.variance_exponential is {peak(config, 'variance_exponential'):g}: exp(-100 variance)",
-            why="its slope is a hundred times its value: rare markers are punished for being rare, and gradients explode",
+            why="its slope is a hundred times its value: rare markers are punished for being rare, gradients explode",
             source=SOURCE,
             override=_weights(config, variance_exponential=0.0, spread=0.1),
             helps="a floor under the spread, whose slope is the same everywhere",
