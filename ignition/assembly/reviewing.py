@@ -18,6 +18,7 @@ from ignition.recipe import Recipe, RecipeError, Splits, optional
 from ignition.review import Facts, Objection, Plan, Traits, review
 
 MOMENTS = 2  # of each weight that Adam and its kin keep
+FILES = ("files", "samples", "imgs", "paths")  # what datasets call their files
 PLAIN = frozenset({"SGD", "Adagrad", "RMSprop", "Rprop", "Adadelta"})
 
 
@@ -65,6 +66,7 @@ def look(
     return Facts(
         train_samples=_length(train),
         val_samples=_length(val),
+        parameters=_trained(model) if model is not None else None,
         shared=_shared(train, val, config),
         shuffled="Random" in type(getattr(getattr(splits, "val", None), "sampler", None)).__name__,
         attention=model is not None and any(_is_attention(module) for module in model.modules()),
@@ -140,6 +142,10 @@ def _is_attention(module: nn.Module) -> bool:
     return "attention" in name or "transformer" in name
 
 
+def _trained(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
 def _checkpoint_bytes(model: nn.Module, config: Config) -> int:
     """Weights, the average of them, and what the optimizer keeps of each."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
@@ -167,18 +173,19 @@ def _shared(train: Any, val: Any, config: Config) -> tuple[str, ...]:
     if one is not None and one is other and hasattr(train, "indices") and hasattr(val, "indices"):
         both = set(map(int, train.indices)) & set(map(int, val.indices))
         return tuple(f"sample {index}" for index in sorted(both))
+    files = _files(train) & _files(val)
     roots = [root and os.path.realpath(root) for root in (config.data.train.root, config.data.val.root)]
-    if roots[0] != roots[1]:
-        return ()
-    return tuple(sorted(_names(train) & _names(val)))
+    if files or roots[0] != roots[1]:  # recordings of two folders may have the same names
+        return tuple(sorted(files))
+    return tuple(sorted(set(getattr(train, "recordings", ())) & set(getattr(val, "recordings", ()))))
 
 
-def _names(dataset: Any) -> set[str]:
-    """The recordings of a dataset that knows them, else its files."""
-    for attribute in ("recordings", "samples", "imgs", "files", "paths"):
+def _files(dataset: Any) -> set[str]:
+    """The files of a dataset that lists them, as torchvision's do: paths, or tuples that begin with one."""
+    for attribute in FILES:
         items = getattr(dataset, attribute, None)
         if isinstance(items, (list, tuple)) and items:
             heads = [item[0] if isinstance(item, (list, tuple)) and item else item for item in items]
             if all(isinstance(head, (str, os.PathLike)) for head in heads):
-                return {os.fspath(head) for head in heads}
+                return {os.path.realpath(head) for head in heads}
     return set()

@@ -54,6 +54,7 @@ class Facts:
 
     Attributes:
         train_samples, val_samples: how many there are.
+        parameters: of the model that are trained.
         shared: recordings, slides, scenes or files that are in both.
         shuffled: whether the validation data comes in a random order.
         attention: whether a layer of the model is one of attention.
@@ -65,6 +66,7 @@ class Facts:
 
     train_samples: int | None = None
     val_samples: int | None = None
+    parameters: int | None = None
     shared: tuple[str, ...] = ()
     shuffled: bool = False
     attention: bool = False

@@ -15,6 +15,7 @@ LEAST, MOST = 0.5, 4.0  # times the known rate, however small or large a batch i
 MARGIN = 1.5  # how far above a rate that is known to be good one is let pass
 HIGHEST = 0.01  # for Adam, whatever the network
 FINE = 1e-3  # for Adam, whatever the network, where it has been trained before
+SMALL = 10_000  # parameters: fewer do not care
 UNWARMED = 1e-3  # above it Adam's first steps want a warm-up
 WARMUP_SHARE, WARMUP_STEPS = 0.05, 2000
 
@@ -52,6 +53,8 @@ def no_warmup(plan: Plan) -> Iterator[Objection]:
     """Adam at a high rate from the first step on, when it has seen no gradient to scale by."""
     config, rate = plan.config, plan.config.optimizer.lr
     if not plan.adam or rate <= UNWARMED or plan.warmup_epochs > 0 or config.schedule.name == "sequence":
+        return
+    if plan.facts.parameters is not None and plan.facts.parameters < SMALL:
         return
     epochs = max(plan.epochs * WARMUP_SHARE, min(1.0, plan.epochs / 4))
     key = "schedule.warmup_fraction" if config.schedule.name == "one_cycle" else "schedule.warmup_epochs"

@@ -73,7 +73,7 @@ def disk_too_small(plan: Plan) -> Iterator[Objection]:
         "disk_too_small",
         "checkpoint.keep",
         f"{needed / size:.0f} files of {_gib(size)} GiB will be kept, {_gib(needed)} in all, and {_gib(free)} are free",
-        "the run goes on without saving once the disk is full",
+        "once the disk is full nothing more is saved, and a run that is killed goes back to what was",
         "",
         (
             Advice(smaller, f"{least} files, {_gib(least * size)} GiB")

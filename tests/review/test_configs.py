@@ -58,7 +58,7 @@ def objections(config, *settings):
     loaded = load_config(config, overrides=settings, recipe_settings=recipe.Settings)
     place = Places(config, settings, recipe.Settings).of
     made = recipe(loaded.recipe, loaded.data)
-    return review_recipe(made, loaded, place, folder=ROOT, model=nn.Identity()).objections
+    return review_recipe(made, loaded, place, folder=ROOT, model=nn.Linear(100, 100)).objections
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
@@ -119,3 +119,20 @@ def test_a_change_for_the_worse_is_objected_to(name, settings, said):
     for objection in found:
         left = objections(config, *settings, *shlex.split(objection.advice[0].override))
         assert (objection.name, objection.key) not in [(other.name, other.key) for other in left]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "folder", "both"),
+    [("vae", "fits", "vae/image_gs_fits", 10), ("spatial_core", "cores", "spatial", 1)],
+)
+def test_a_folder_that_is_spelled_in_two_ways_is_not_divided(name, source, folder, both):
+    root = ROOT / "../shared/data" / folder
+    if not root.is_dir():
+        pytest.skip(f"no {root}")
+    config = ROOT / "configs" / f"{name}.yaml"
+    settings = [f"data.train={{name: {source}, root: {root}}}", f"data.val={{name: {source}, root: {root}/}}"]
+    (leak,) = [objection for objection in objections(config, *settings) if objection.name == "leaking_split"]
+    assert f"the validation data has {both} in common with the training data" in leak.message
+    alike = [*settings[:1], f"data.val={{name: {source}, root: {root}}}"]
+    assert leak.advice[0].override == f"data.val.name={source} data.val.root={root}"
+    assert "leaking_split" not in [objection.name for objection in objections(config, *alike)]

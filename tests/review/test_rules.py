@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.review.planned import ends, names, objections
 
 from ignition.review import RULES, Facts, Rate, Traits
+from tests.review.planned import ends, names, objections
 
 TRANSFORMER, TUNED = Traits(transformer=True), Traits(pretrained=True)
 KNOWN = Traits(rate=Rate(1e-3, 16, "a paper, 2020"))
@@ -65,8 +65,8 @@ BAD = [
      "comes to 1.0 after 500 epochs, and the run has 10"),
     (["loss.kl={from: 0, to: 1, epochs: 5, start: 20}"], {}, "beyond_the_run", "loss.kl.start",
      "begins to change after 20 epochs"),
-    (["loss.kl={from: 0, to: 1, cycles: 4, epochs: 10}", "checkpoint.metric=val/mse"], {}, "beyond_the_run", "loss.kl.epochs",
-     "4 cycles of 10 epochs"),
+    (["loss.kl={from: 0, to: 1, cycles: 4, epochs: 10}", "checkpoint.metric=val/mse"], {}, "beyond_the_run",
+     "loss.kl.epochs", "4 cycles of 10 epochs"),
     (["loss.kl={at: {0: 1.0, 500: 0.0}}"], {}, "beyond_the_run", "loss.kl.at", "jumps after 500 epochs"),
     (["loss.kl={from: 0, to: 1, epochs: 5}", "loss.x=1.0"], {"traits": Traits(score=("val/psnr", "max"))},
      "moving_loss", "checkpoint.metric", "the weight of kl goes from 0.2 to 1.0"),
@@ -88,15 +88,11 @@ BAD = [
     (["checkpoint.metric=val/ema/loss"], {}, "no_such_metric", "checkpoint.metric", "no weights are averaged"),
     (["early_stop={metric: val/epee, patience: 3}"], {"traits": Traits(metrics=("epe", "bad1"))}, "no_such_metric",
      "early_stop.metric", "an evaluation has loss, epe, bad1"),
-    (["data.train={name: pairs, root: a}", "data.val={name: pairs, root: a/}"], {"traits": Traits(divides=True)},
-     "leaking_split", "data.val.root", "are one folder"),
-    (["data.train={name: pairs, root: a}", "data.val={name: pairs, root: a/b}"], {"traits": Traits(divides=True)},
-     "leaking_split", "data.val.root", "lie in one another"),
     (["data.batch_size=64"], {"facts": Facts(train_samples=40)}, "batch_larger_than_data", "data.batch_size",
      "is 64, and there are 40 samples"),
     (["trainer.accumulate=16"], {"facts": Facts(train_samples=80)}, "one_step_an_epoch", "trainer.accumulate",
      "is 16, and an epoch has 10 batches"),
-    (["data.workers=64"], {"facts": Facts(cores=4)}, "workers_beyond_cores", "data.workers", "this machine has 4 cores"),
+    (["data.workers=64"], {"facts": Facts(cores=4)}, "workers_beyond_cores", "data.workers", "has 4 cores"),
     (["trainer.device=cpu", "trainer.amp=bf16"], {}, "narrow_on_a_cpu", "trainer.amp", "bf16 on a CPU"),
     (["checkpoint.every_epochs=10"], {}, "saved_at_the_end_only", "checkpoint.every_epochs", "every 10 epochs"),
     (["checkpoint.every_iterations=1000"], {"facts": Facts(train_samples=800)}, "save_never_due",
@@ -127,8 +123,6 @@ GOOD = [
     (["early_stop={patience: 500, unit: iterations}"], {"facts": Facts(train_samples=800)}),
     (["checkpoint.metric=val/ema/loss", "ema.decay=0.9"], {}),
     (["checkpoint={metric: val/ap/disc, mode: max}"], {"traits": Traits(metrics=("ap",))}),
-    (["data.train={name: pairs, root: a}", "data.val={name: pairs, root: a}"], {"traits": Traits(divides=True)}),
-    (["data.train={name: pairs, root: a/x}", "data.val={name: pairs, root: a/y}"], {"traits": Traits(divides=True)}),
     (["data.workers=8"], {"facts": Facts(cores=2)}),
     (["checkpoint.every_minutes=20"], {"facts": Facts(train_samples=48_000)}),
     (["checkpoint.keep=20"], {"facts": Facts(checkpoint_bytes=GIB, free_bytes=40 * GIB)}),
@@ -191,7 +185,7 @@ def test_an_objection_knows_where_its_setting_stands():
 
 def test_every_rule_is_in_the_table_of_the_page():
     page = (Path(__file__).resolve().parents[2] / "docs" / "review.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE) for name in row.split("`")[1::2]}
     made = {row[2] for row in BAD} | {"small_split", "shuffled_evaluation"}
     assert len(RULES) >= 30
     assert made <= listed

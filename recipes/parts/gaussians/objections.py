@@ -57,11 +57,11 @@ def _divergence(config: Any) -> Iterator[dict[str, Any]]:
     final = weight(config, "kl", 1e6)
     schedule = config.loss.get("kl")
     if largest >= COLLAPSES and not free:
-        ramp = hasattr(schedule, "to") and not hasattr(schedule, "cycles")
-        lower = f"loss.kl.to={GENTLE} loss.kl.from=0" if ramp else f"loss.kl={GENTLE}"
+        rises = hasattr(schedule, "to") and not hasattr(schedule, "cycles")
+        lower = f"loss.kl.to={GENTLE} loss.kl.from=0" if rises else f"loss.kl={GENTLE}"
         row = objection(
             "collapsing_code",
-            "loss.kl.to" if ramp else "loss.kl",
+            "loss.kl.to" if rises else "loss.kl",
             f"loss.kl comes to {largest:g}, a mean over the code's units beside errors of about 1",
             why="telling nothing costs less than telling something: the code collapses to the prior",
             source=f"{SOURCE}, at 1 and at 0.5",
