@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ignition.rundir import RunFolder
     from ignition.training import Training
 
+RUNS = "runs"  # where run folders are made
 NEWEST = "newest"  # what --resume without a folder means
 
 
@@ -84,7 +85,8 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
     config = load_config(config_path, overrides=arguments.settings, task=Path(arguments.recipe).stem,
                          recipe_settings=recipe_class.Settings)  # fmt: skip
     if arguments.check:
-        return check(recipe_class, config)
+        places = Places(config_path, arguments.settings, recipe_class.Settings)
+        return check(recipe_class, config, lambda training: review(training, places, folder=Path(RUNS)))
     with distributed.process_group(choose_device(config.trainer.device).type):
         if arguments.find_lr:
             from ignition.find_learning_rate import find_learning_rate  # it loads matplotlib
@@ -135,7 +137,7 @@ def _train(
         if not changed:
             life.stay_stopped()
     if distributed.rank() == 0:
-        review(training, places)
+        review(training, places, folder=run.path)
     outcome = life.fit()
     if distributed.rank() == 0:
         report(training, outcome)
@@ -160,11 +162,9 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
     if distributed.rank() == 0:
         place: str | Path | None = arguments.output
         if arguments.resume is not None:
-            place = place or (
-                RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
-            )
+            place = place or (RunFolder.newest(RUNS, recipe, name) if arguments.resume == NEWEST else arguments.resume)
         if place is None:
-            found = str(RunFolder.create("runs", recipe, name).path), True
+            found = str(RunFolder.create(RUNS, recipe, name).path), True
         elif arguments.resume is not None and RunFolder.is_run(place):
             found = str(RunFolder.open(place).path), False
         else:
@@ -193,15 +193,19 @@ def default_config(recipe: Path) -> Path | None:
     return None
 
 
-def review(training: Training, places: Places) -> None:
-    """What there is against the settings, kept in the run folder, and told unless the config says not to."""
+def review(training: Training, places: Places, *, folder: Path) -> None:
+    """What there is against the settings, kept in the run folder, and told unless the config says not to.
+
+    Args:
+        folder: where checkpoints go, for what the disk has left.
+    """
     from ignition.assembly.reviewing import review_recipe
     from ignition.recipe import RecipeError
 
     run, config = training.run, training.config
     try:
         reviewed = review_recipe(
-            training.recipe, config, places.of, folder=run.path, splits=training.splits, model=training.model
+            training.recipe, config, places.of, folder=folder, splits=training.splits, model=training.model
         )
     except RecipeError as error:  # a review ends no run
         say(f"the settings are not reviewed: {error}")

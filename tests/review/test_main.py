@@ -77,7 +77,10 @@ def test_json_is_one_object(capsys):
         (["configs/vectors.yaml", "--recipe", "none.py"], "none.py: no such recipe file"),
         (["recipes/vectors.py"], "recipes/vectors.py is a recipe: name its config"),
         (["configs"], "configs is no run folder"),
-        (["configs/vectors.yaml", "schedule={name: cosine, warmup_epochs: 500}"], "less than trainer.epochs (5)"),
+        (
+            ["configs/vectors.yaml", "schedule={name: cosine, warmup_epochs: 500}"],
+            "less than trainer.epochs (5), found 500: it counts epochs, not steps",
+        ),
     ],
 )
 def test_what_cannot_be_reviewed_is_told_with_code_2(words, message, capsys):
@@ -113,6 +116,12 @@ def test_a_run_says_it_first_and_keeps_it(capsys):
 
     assert main([str(kept.path), "--strict"]) == 1  # the run's own config and recipe
     assert f"{kept.config_path}:" in capsys.readouterr().out
+
+
+def test_a_check_says_it_before_it_tries_anything(capsys):
+    assert run(["recipes/vectors.py", "--check"]) == 0
+    assert "configs/vectors.yaml:3:3: recipe.noise is 2 [loud]" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_a_run_can_be_quiet_and_keeps_it_all_the_same(capsys):
