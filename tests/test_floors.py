@@ -38,7 +38,7 @@ FLOORS = {
         "supervision",
         "training",
     },
-    4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay", "review.__main__"},
+    4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay", "review/__main__"},
 }
 PARTS = ROOT / "recipes" / "parts"
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -77,9 +77,8 @@ def imports(file, *, inside_functions=True):
 
 
 def noun(file):
-    """What a file is called among the floors: a package is one, but for its command."""
-    parts = file.relative_to(ROOT / "ignition").with_suffix("").parts
-    return ".".join(parts) if parts[-1] == "__main__" else parts[0]
+    path = file.relative_to(ROOT / "ignition").with_suffix("")
+    return str(path) if str(path) in FLOOR_OF else path.parts[0]
 
 
 @pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(ROOT)))

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 CONFIG, RECIPE, ENVIRONMENT, STATUS = "config.yaml", "recipe.py", "environment.json", "status.json"
 METRICS, MEASUREMENTS, INCIDENTS = "metrics.jsonl", "measurements.jsonl", "incidents.jsonl"
-REVIEW, REPORT, LOCK = "review.json", "report.html", ".lock"
+REPORT, REVIEW, LOCK = "report.html", "review.json", ".lock"
 CHECKPOINTS, PICTURES, BUNDLES = "checkpoints", "pictures", "incidents"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.pt", "best.pt"
 STATUSES = ("running", "finished", "stopped", "preempted", "diverged", "failed")
