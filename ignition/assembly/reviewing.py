@@ -187,5 +187,7 @@ def _files(dataset: Any) -> set[str]:
         if isinstance(items, (list, tuple)) and items:
             heads = [item[0] if isinstance(item, (list, tuple)) and item else item for item in items]
             if all(isinstance(head, (str, os.PathLike)) for head in heads):
-                return {os.path.realpath(head) for head in heads}
+                places = [os.path.split(head) for head in heads]
+                folders = {folder: os.path.realpath(folder) for folder in {folder for folder, _ in places}}
+                return {os.path.join(folders[folder], name) for folder, name in places}
     return set()

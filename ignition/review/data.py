@@ -41,14 +41,17 @@ def small_split(plan: Plan) -> Iterator[Objection]:
     count = plan.facts.val_samples
     if count is None or count >= FEW or plan.traits.dense:
         return
-    settable = hasattr(plan.config.recipe, "val_samples")
+    settable = hasattr(plan.config.recipe, "val_samples") and plan.config.data.val.root is None
+    advice = Advice("recipe.val_samples=64", "a score that is one of the model")
+    if not settable:
+        advice = Advice("", "validate on more: a larger share of the data, or other data")
     yield Objection(
         "small_split",
         "recipe.val_samples" if settable else "data.val",
         f"{count} sample{'s' if count > 1 else ''} validate",
         "the score jumps with each of them, and what is chosen or stopped by it follows luck",
         "the spatial document",
-        (Advice("recipe.val_samples=64" if settable else "", "a score that is one of the model"),),
+        (advice,),
     )
 
 
