@@ -6,7 +6,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -70,8 +70,11 @@ class Statistics:
         return max(self.squares / self.count - self.mean**2, 0.0) ** 0.5 if self.count else float("nan")
 
 
-def check(recipe_class: type[Recipe], config: Config) -> int:
+def check(recipe_class: type[Recipe], config: Config, look: Callable[[Training], None] = lambda training: None) -> int:
     """Print what a run of this recipe and config would meet; trains nothing that is kept. Returns an exit code.
+
+    Args:
+        look: is shown the training before anything is tried with it.
 
     Raises:
         AssemblyError, BadSample, LossError: what would end the run as well.
@@ -81,6 +84,7 @@ def check(recipe_class: type[Recipe], config: Config) -> int:
         run = RunFolder.create_at(Path(folder) / "run")
         quiet = config.quiet()
         training = Training(recipe_class(quiet.recipe, quiet.data), quiet, run)  # type: ignore[call-arg]
+        look(training)
         training.begin()
         _print_model(console, training.model)
         _print_data(console, training)

@@ -28,40 +28,50 @@ def parse(parser: argparse.ArgumentParser, words: list[str], *, example: str) ->
     return arguments
 
 
+# What users can cause, by the module that defines it, and the exit code. None of it can be raised before that is
+# loaded, so a command that needs nothing heavy does not wait for it.
+KNOWN = {
+    ("ignition.config", "ConfigError"): BAD_USAGE,
+    ("ignition.recipe", "RecipeError"): BAD_USAGE,
+    ("ignition.assembly", "AssemblyError"): BAD_USAGE,
+    ("ignition.faults", "FaultError"): BAD_USAGE,
+    ("ignition.rundir", "RunFolderError"): BAD_USAGE,
+    ("ignition.data", "BadSample"): FAILED,
+    ("ignition.checkpoint_file", "BadCheckpoint"): FAILED,
+    ("ignition.loss_terms", "LossError"): FAILED,
+    ("ignition.handlers.checkpoint", "SavingFailed"): FAILED,
+    ("ignition.events", "Diverged"): DIVERGED,
+}
+
+
 def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     """Run ``command`` and return its exit code; users' mistakes become one message without a traceback.
 
     2: bad usage, config, recipe or data settings. 1: the run failed. 3: it diverged. 130: interrupted.
     An error that is nobody's mistake but a program's keeps its traceback, since somebody has to read it.
     """
-    from ignition.assembly import AssemblyError  # heavy: after the arguments are parsed
-    from ignition.checkpoint_file import BadCheckpoint
-    from ignition.config import ConfigError
-    from ignition.data import BadSample
-    from ignition.events import Diverged
-    from ignition.faults import FaultError
-    from ignition.handlers.checkpoint import SavingFailed
-    from ignition.loss_terms import LossError
-    from ignition.recipe import RecipeError
-    from ignition.rundir import RunFolderError
-
-    known: Exception
     try:
         return command()
-    except (ConfigError, RecipeError, AssemblyError, FaultError, RunFolderError) as error:
-        code, known = BAD_USAGE, error
-    except (BadSample, BadCheckpoint, LossError, SavingFailed) as error:
-        code, known = FAILED, error
-    except Diverged as error:
-        code, known = DIVERGED, error
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    if show_traceback:
-        traceback.print_exception(known)
-        print(getattr(known, "details", ""), file=sys.stderr)
-    say(f"{'diverged: ' if code == DIVERGED else ''}{known}")
-    return code
+    except Exception as error:
+        code = _code_of(error)
+        if code is None:
+            raise
+        if show_traceback:
+            traceback.print_exception(error)
+            print(getattr(error, "details", ""), file=sys.stderr)
+        say(f"{'diverged: ' if code == DIVERGED else ''}{error}")
+        return code
+
+
+def _code_of(error: Exception) -> int | None:
+    """The exit code of what a user can cause; None for a program's own mistake."""
+    for (module, name), code in KNOWN.items():
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            return code
+    return None
 
 
 def say(message: str) -> None:

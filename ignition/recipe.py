@@ -20,8 +20,22 @@ from torch import nn
 from ignition.config import Section
 from ignition.config.sections import Data, Source
 from ignition.loss_terms import LossesOf, Progress, of_model
+from ignition.review import Objection, Rate, Traits
 
-__all__ = ["Data", "Field", "Progress", "Recipe", "RecipeError", "Section", "Source", "Splits", "load_recipe"]
+__all__ = [
+    "Data",
+    "Field",
+    "Objection",
+    "Progress",
+    "Rate",
+    "Recipe",
+    "RecipeError",
+    "Section",
+    "Source",
+    "Splits",
+    "Traits",
+    "load_recipe",
+]
 
 
 class RecipeError(ValueError):
@@ -70,6 +84,9 @@ class Recipe(Protocol):
     - ``pictures(batch, outputs)``, a dict of images [3,H,W] in 0..1
     - ``signals(batch, outputs)``, a dict of numbers to watch
     - ``describe(dataset)``, lines that ``--check`` prints of a split: what its numbers do not say
+    - ``traits()``, a `Traits`: what a review of the settings cannot know by itself, such as whether the network is a
+      transformer and which learning rate it bears
+    - ``objections(config)``, what there is against settings of this task: a row for each, as `Objection.row` has it
     - ``handlers(training)``, for handlers of the recipe's own
     """
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from ignition.command_line import guarded, parse, say
 
 if TYPE_CHECKING:
-    from ignition.config import Config
+    from ignition.config import Config, Places
     from ignition.lifecycle import Outcome
     from ignition.recipe import Recipe
     from ignition.rundir import RunFolder
     from ignition.training import Training
 
+RUNS = "runs"  # where run folders are made
 NEWEST = "newest"  # what --resume without a folder means
 
 
@@ -76,7 +77,7 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
     from ignition import distributed  # heavy from here on
     from ignition.assembly import choose_device
     from ignition.check import check
-    from ignition.config import load_config
+    from ignition.config import Places, load_config
     from ignition.recipe import load_recipe
 
     recipe_class = change(load_recipe(arguments.recipe))
@@ -84,7 +85,8 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
     config = load_config(config_path, overrides=arguments.settings, task=Path(arguments.recipe).stem,
                          recipe_settings=recipe_class.Settings)  # fmt: skip
     if arguments.check:
-        return check(recipe_class, config)
+        places = Places(config_path, arguments.settings, recipe_class.Settings)
+        return check(recipe_class, config, lambda training: review(training, places, folder=Path(RUNS)))
     with distributed.process_group(choose_device(config.trainer.device).type):
         if arguments.find_lr:
             from ignition.find_learning_rate import find_learning_rate  # it loads matplotlib
@@ -94,10 +96,13 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
         with run.lock() if distributed.rank() == 0 else _Nothing():
             if not is_new:
                 config = _config_of(run, config, arguments, recipe_class)
-            return _train(recipe_class, config, run, is_new=is_new, changed=bool(arguments.settings))
+            places = Places(config_path if is_new else run.config_path, arguments.settings, recipe_class.Settings)
+            return _train(recipe_class, config, run, places, is_new=is_new, changed=bool(arguments.settings))
 
 
-def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new: bool, changed: bool) -> int:
+def _train(
+    recipe_class: type[Recipe], config: Config, run: RunFolder, places: Places, *, is_new: bool, changed: bool
+) -> int:
     from ignition import distributed
     from ignition.lifecycle import Lifecycle
     from ignition.training import Training
@@ -131,6 +136,8 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
         say_first(f"resumed at iteration {training.trainer.state.iteration}")
         if not changed:
             life.stay_stopped()
+    if distributed.rank() == 0:
+        review(training, places, folder=run.path)
     outcome = life.fit()
     if distributed.rank() == 0:
         report(training, outcome)
@@ -155,11 +162,9 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
     if distributed.rank() == 0:
         place: str | Path | None = arguments.output
         if arguments.resume is not None:
-            place = place or (
-                RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
-            )
+            place = place or (RunFolder.newest(RUNS, recipe, name) if arguments.resume == NEWEST else arguments.resume)
         if place is None:
-            found = str(RunFolder.create("runs", recipe, name).path), True
+            found = str(RunFolder.create(RUNS, recipe, name).path), True
         elif arguments.resume is not None and RunFolder.is_run(place):
             found = str(RunFolder.open(place).path), False
         else:
@@ -186,6 +191,29 @@ def default_config(recipe: Path) -> Path | None:
         if place.is_file():
             return place
     return None
+
+
+def review(training: Training, places: Places, *, folder: Path) -> None:
+    """What there is against the settings, kept in the run folder, and told unless the config says not to.
+
+    Args:
+        folder: where checkpoints go, for what the disk has left.
+    """
+    from ignition.assembly.reviewing import review_recipe
+    from ignition.recipe import RecipeError
+
+    run, config = training.run, training.config
+    try:
+        reviewed = review_recipe(
+            training.recipe, config, places.of, folder=folder, splits=training.splits, model=training.model
+        )
+    except RecipeError as error:  # a review ends no run
+        say(f"the settings are not reviewed: {error}")
+        return
+    run.write_review([objection.row() for objection in reviewed.objections], reviewed.unknown)
+    if config.review.tell and reviewed.objections:
+        say("\n".join(objection.text() for objection in reviewed.objections))
+        say(f"{len(reviewed.objections)} of the review; to be quiet about what is meant: review.accept=[NAME]")
 
 
 def report(training: Training, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ What this recipe does otherwise than common fine-tuning code, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Source, Splits
+from ignition.recipe import Field, Progress, Rate, Section, Source, Splits, Traits
 from recipes.parts.pretrained import freeze, load_matching, weights_file
 from recipes.parts.stereo.augmentation import StereoAugmentation
 from recipes.parts.stereo.batches import collate_stereo
@@ -31,6 +31,7 @@ from recipes.parts.stereo.group_volume_net import GroupVolumeNet
 from recipes.parts.stereo.losses import edge_aware_smoothness, masked_smooth_l1, scale_invariant_log
 from recipes.parts.stereo.metrics import DisparityErrors, MedianDisparity
 from recipes.parts.stereo.mono_depth_net import MonoDepthNet
+from recipes.parts.stereo.objections import depth_objections
 from recipes.parts.stereo.pictures import disparity_strip
 from recipes.parts.stereo.procedural_rig import ProceduralRig
 from recipes.parts.stereo.procedural_stereo import ProceduralStereo
@@ -167,6 +168,22 @@ class Recipe:
         """``std_ratio``: spread of the prediction over that of the truth; near 0 for a flat, collapsed one."""
         valid = batch["valid"]
         return {"std_ratio": outputs[valid].float().std() / batch["disparity"][valid].std().clamp_min(1e-6)}
+
+    # ------------------------------------------------------------------------------------------------ settings
+    def traits(self) -> Traits:
+        tuned = self.settings.pretrained is not None
+        return Traits(
+            transformer=False,
+            pretrained=tuned,
+            rate=Rate(5e-5, 4, "the depth document") if tuned else None,
+            divides=True,
+            dense=True,
+            score=("val/epe", "min"),
+            metrics=DisparityErrors.NAMES,
+        )
+
+    def objections(self, config: Any) -> Iterator[dict[str, Any]]:
+        return depth_objections(config)
 
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ What this recipe does otherwise than common fine-tuning code, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Source, Splits
+from ignition.recipe import Field, Progress, Rate, Section, Source, Splits, Traits
 from recipes.parts.detection.augmentation import DetectionAugmentation
 from recipes.parts.detection.box_set import Detections, SetOutputs
 from recipes.parts.detection.datasets import DetectionDataset, describe_samples, detection_dataset
@@ -30,7 +30,8 @@ from recipes.parts.detection.dense_detection import DenseDetection
 from recipes.parts.detection.detr_net import Detr
 from recipes.parts.detection.fcos_net import DenseOutputs, FcosNet
 from recipes.parts.detection.mean_boxes import MeanBoxes
-from recipes.parts.detection.metrics import DetectionScores
+from recipes.parts.detection.metrics import NAMES, DetectionScores
+from recipes.parts.detection.objections import detection_objections
 from recipes.parts.detection.padded_pictures import MEAN, collate_pictures, picture_sizes
 from recipes.parts.detection.pictures import detection_strip
 from recipes.parts.detection.procedural_shapes import SHAPES, ProceduralShapes
@@ -204,6 +205,22 @@ class Recipe:
     def signals(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:
         """``no_object_share``: of the queries that say there is nothing; near 1 for a network that has given up."""
         return {"no_object_share": self.task.silent_share(*outputs)}  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------------------------------------ settings
+    def traits(self) -> Traits:
+        s, source = self.settings, "the detection document"
+        rates = {"small": Rate(1e-3, 16, source), "detr_r50": Rate(1e-4, 32, "Carion et al., 2020")}
+        tuned = s.pretrained is not None
+        return Traits(
+            transformer=isinstance(self.task, SetDetection),
+            pretrained=tuned,
+            rate=Rate(5e-5, 2, source) if tuned else rates.get(s.model),
+            score=("val/ap", "max"),
+            metrics=(*NAMES, "count_error"),
+        )
+
+    def objections(self, config: Any) -> Iterator[dict[str, Any]]:
+        return detection_objections(config)
 
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:

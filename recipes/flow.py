@@ -14,7 +14,7 @@ What this recipe does otherwise than common code for it, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -22,12 +22,13 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Source, Splits
+from ignition.recipe import Field, Progress, Rate, Section, Source, Splits, Traits
 from recipes.parts.flow.augmentation import FlowAugmentation
 from recipes.parts.flow.datasets import flow_dataset
 from recipes.parts.flow.layouts import Window
 from recipes.parts.flow.losses import flow_consistency, flow_distance, flow_smoothness
-from recipes.parts.flow.metrics import FlowErrors, ZeroFlow, photometric_differences
+from recipes.parts.flow.metrics import NAMES, FlowErrors, ZeroFlow, photometric_differences
+from recipes.parts.flow.objections import flow_objections
 from recipes.parts.flow.occlusion import leads_inside, most_or_all, seen_in_both
 from recipes.parts.flow.photometric_losses import census, photometric
 from recipes.parts.flow.pictures import flow_strip
@@ -247,6 +248,25 @@ class Recipe:
             true = batch["flow"].norm(dim=2, keepdim=True)[valid].mean()
             found["flow_ratio"] = length[valid].mean() / true.clamp_min(1e-6)
         return found
+
+    # ------------------------------------------------------------------------------------------------ settings
+    def traits(self) -> Traits:
+        source, small = "the flow document", self.settings.model == "small"
+        tuned = self.settings.pretrained is not None
+        known = Rate(1e-3, 2, source) if small else Rate(1.25e-4, 4, source)
+        return Traits(
+            transformer=False,
+            pretrained=tuned,
+            rate=None if tuned else known,
+            warmup=None if tuned else (0.08, source),
+            divides=True,
+            dense=True,
+            score=("val/epe", "min"),
+            metrics=NAMES,
+        )
+
+    def objections(self, config: Any) -> Iterator[dict[str, Any]]:
+        return flow_objections(config)
 
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:

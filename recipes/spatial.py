@@ -15,7 +15,7 @@ What this recipe does otherwise than common code for it, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Source, Splits
+from ignition.recipe import Field, Progress, Rate, Section, Source, Splits, Traits
 from recipes.parts.pretrained import load_matching, read_state_dict, weights_file
 from recipes.parts.staining.augmentation import StainAugmentation
 from recipes.parts.staining.datasets import (
@@ -36,7 +36,8 @@ from recipes.parts.staining.datasets import (
     stored_parts,
 )
 from recipes.parts.staining.losses import TERMS, channel_spread, focal
-from recipes.parts.staining.metrics import MeanImage, StainingErrors
+from recipes.parts.staining.metrics import NAMES, MeanImage, StainingErrors
+from recipes.parts.staining.objections import staining_objections
 from recipes.parts.staining.pictures import staining_strip
 from recipes.parts.staining.resnet_unet import ResNetUNet
 from recipes.parts.staining.tiled_prediction import check_tiles
@@ -198,6 +199,23 @@ class Recipe:
         truth = channel_spread(outputs.truth, outputs.valid)[counted].clamp_min(1e-3)
         ratio = channel_spread(outputs.markers, outputs.valid)[counted] / truth
         return {"std_ratio": ratio.mean(), "least_std_ratio": ratio.min()}
+
+    # ------------------------------------------------------------------------------------------------ settings
+    def traits(self) -> Traits:
+        s = self.settings
+        small = s.model == "unet" and s.base <= 16 and s.depth <= 3
+        return Traits(
+            transformer=False,
+            pretrained=s.pretrained is not None,
+            rate=Rate(3e-3 if small else 3e-4, 12, "the spatial document"),
+            divides=True,
+            dense=True,
+            score=("val/pearson", "max"),
+            metrics=NAMES,
+        )
+
+    def objections(self, config: Any) -> Iterator[dict[str, Any]]:
+        return staining_objections(config)
 
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Staining) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ What this recipe does otherwise than a plain variational autoencoder of the eigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,12 +23,13 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.utils.data import Dataset
 
-from ignition.recipe import Field, Progress, Section, Source, Splits
+from ignition.recipe import Field, Progress, Section, Source, Splits, Traits
 from recipes.parts.gaussians.augmentation import GaussianAugmentation
 from recipes.parts.gaussians.datasets import gaussian_dataset
 from recipes.parts.gaussians.form import FORMS
 from recipes.parts.gaussians.losses import code_divergence, group_errors, picture_errors
 from recipes.parts.gaussians.metrics import ACTIVE, CodeUse, GaussianErrors, PictureErrors, SampleDiversity
+from recipes.parts.gaussians.objections import gaussian_objections
 from recipes.parts.gaussians.pictures import reconstruction_strip, walk_strip
 from recipes.parts.gaussians.procedural_gaussians import ProceduralGaussians
 from recipes.parts.gaussians.render import render
@@ -202,6 +203,20 @@ class Recipe:
             signals["batch_std_ratio"] = columns.std(0).mean() / truth.std(0).mean().clamp_min(1e-6)
             signals["active_units"] = (found.mean.var(0) > ACTIVE).float().mean()
         return signals
+
+    # ------------------------------------------------------------------------------------------------ settings
+    def traits(self) -> Traits:
+        """No terms are sums over channels: `group_errors` divides each by the number of its columns."""
+        groups = FORMS[self.settings.form].groups
+        return Traits(
+            transformer=False,
+            divides=True,
+            score=("val/render_psnr", "max"),
+            metrics=(*groups, "std_ratio", "kl", "active_units", "render_psnr", "ssim", "diversity"),
+        )
+
+    def objections(self, config: Any) -> Iterator[dict[str, Any]]:
+        return gaussian_objections(config)
 
     # ------------------------------------------------------------------------------------------------ pictures
     def pictures(self, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:

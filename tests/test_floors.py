@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Every module of ignition and the floor it stands on. A new module has to be put on one.
 FLOORS = {
-    0: {"config", "curve", "rundir", "stability", "summary"},
+    0: {"config", "curve", "review", "rundir", "stability", "summary"},
     1: {
         "events",
         "distributed",
@@ -38,7 +38,17 @@ FLOORS = {
         "supervision",
         "training",
     },
-    4: {"monitor/__main__", "command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay"},
+    4: {
+        "check",
+        "command_line",
+        "drill",
+        "evaluate",
+        "find_learning_rate",
+        "monitor/__main__",
+        "replay",
+        "review/__main__",
+        "run",
+    },
 }
 PARTS = ROOT / "recipes" / "parts"
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -136,7 +146,7 @@ def test_what_two_domains_use_belongs_to_none(file):
         assert len(domains) <= 1, f"{file} imports parts of {domains}: what is shared goes to recipes/parts"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay", "monitor.__main__"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay", "monitor.__main__", "review.__main__"])
 def test_commands_say_how_they_are_used_without_torch(command):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from ignition import distributed
 from ignition.assembly.recipe_parts import AssemblyError, ask
@@ -33,6 +34,11 @@ def build_splits(recipe: Recipe, *, training: bool = True) -> Splits:
 
 def _made(dataset: Any, split: str) -> Any:
     """The dataset itself, where a function that makes it was given."""
+    if isinstance(dataset, DataLoader):
+        raise AssemblyError(
+            f"data.{split}: datasets() gives a DataLoader; give its dataset: batches, their order and workers are made "
+            "here, by data.batch_size, trainer.seed and data.workers"
+        )
     try:
         dataset = dataset if hasattr(dataset, "__getitem__") else dataset()
     except (ValueError, OSError) as error:

@@ -1,6 +1,7 @@
 """Typed settings from YAML files and overrides: `load_config` gives a `Config` or all problems at once."""
 
 from ignition.config.loading import load_config
+from ignition.config.places import Places
 from ignition.config.problems import ConfigError, Place, Problem
 from ignition.config.section import BelongsTo, Section, Whole
 from ignition.config.sections import SNAPSHOTS, Config
@@ -14,6 +15,7 @@ __all__ = [
     "Cycles",
     "Fixed",
     "Place",
+    "Places",
     "Problem",
     "Ramp",
     "Section",

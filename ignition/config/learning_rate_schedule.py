@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ignition.config.node import Path, dotted
 from ignition.config.section import Section
 
+STEPS = 10  # times the run: a length like that was counted in steps
 Mode = Literal["min", "max"]
 Epochs = Annotated[float, Field(gt=0)]
 Per = Annotated[
@@ -166,19 +167,32 @@ def misfits(
     within = f"{limit} ({epochs:g})"
     alone = isinstance(schedule, ConstantRate)  # may be a warm-up and nothing else
     if warmup > epochs or (warmup == epochs and not alone):
-        yield (*path, "warmup_epochs"), f"expected {'at most' if alone else 'less than'} {within}, found {warmup:g}"
+        most = "at most" if alone else "less than"
+        yield (*path, "warmup_epochs"), f"expected {most} {within}, found {_in_epochs(warmup, epochs)}"
     elif isinstance(schedule, WarmRestartsRate) and warmup + schedule.period_epochs > epochs:
         less = " less warmup_epochs" if warmup else ""
-        yield (*path, "period_epochs"), f"expected at most {within}{less}, found {schedule.period_epochs:g}"
+        yield (
+            (*path, "period_epochs"),
+            (f"expected at most {within}{less}, found {_in_epochs(schedule.period_epochs, epochs)}"),
+        )
     elif isinstance(schedule, StepRate):
         falls: list[tuple[Path, float]] = [(("milestones", n), epoch) for n, epoch in enumerate(schedule.milestones)]
         for key, epoch in falls or [(("every_epochs",), schedule.every_epochs or 0.0)]:
             if epoch <= warmup:
                 yield (*path, *key), f"expected more than warmup_epochs ({warmup:g}), found {epoch:g}"
             elif epoch >= epochs:
-                yield (*path, *key), f"expected less than {within}, found {epoch:g}"
+                yield (*path, *key), f"expected less than {within}, found {_in_epochs(epoch, epochs)}"
     elif isinstance(schedule, SequenceRate):
         yield from _misfits_of_parts(schedule.parts, epochs, (*path, "parts"), within)
+
+
+def _in_epochs(length: float, epochs: float) -> str:
+    """A length that does not fit; one that was probably meant in steps is told what it counts.
+
+    >>> _in_epochs(12, 10), _in_epochs(500, 10)
+    ('12', '500: it counts epochs, not steps')
+    """
+    return f"{length:g}" + (": it counts epochs, not steps" if length >= STEPS * epochs else "")
 
 
 def _misfits_of_parts(parts: list[Part], epochs: float, path: Path, within: str) -> Iterator[tuple[Path, str]]:

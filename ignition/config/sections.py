@@ -277,6 +277,15 @@ class Logging(Section):
     mlflow: MLflow | None = Field(default=None, description="MLflow besides; null: not")
 
 
+class Review(Section):
+    """What is said of the settings before a run begins; `python -m ignition.review` says it without a run."""
+
+    tell: bool = Field(default=True, description="tell it in the terminal as well, and not in `review.json` alone")
+    accept: list[str] = Field(
+        default_factory=list, description="objections that are known and meant, by name; see docs/review.md"
+    )
+
+
 SNAPSHOTS = 3  # in memory, for a rollback
 
 
@@ -310,6 +319,7 @@ class Config(Section):
     checkpoint: Checkpoints = Field(default_factory=Checkpoints)
     stability: Stability = Field(default_factory=Stability)
     logging: Logging = Field(default_factory=Logging)
+    review: Review = Field(default_factory=Review)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ class RunFolder:
         if self.read_metrics() or any(self.checkpoints.glob("*.pt")):
             return
         self.close()
-        for name in (CONFIG, RECIPE, ENVIRONMENT, STATUS, METRICS, MEASUREMENTS, INCIDENTS, LOCK):
+        for name in (CONFIG, RECIPE, ENVIRONMENT, REVIEW, STATUS, METRICS, MEASUREMENTS, INCIDENTS, LOCK):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path / PICTURES, self.path):
             with contextlib.suppress(OSError):  # somebody else's files are in it
@@ -255,6 +255,18 @@ class RunFolder:
     def read_environment(self) -> dict[str, Any]:
         """What environment.json says; empty where there is none that can be read."""
         return read_json(self.path / ENVIRONMENT)
+
+    def write_review(self, objections: Sequence[Mapping[str, Any]], unknown: Sequence[str] = ()) -> None:
+        """Keep what there is against the run's settings, as rows; where that fails, one warning."""
+        values = {"time": now(), "objections": list(objections), "unknown": list(unknown)}
+        try:
+            replace_file(self.path / REVIEW, to_json(values))
+        except OSError as error:
+            log.warning("cannot write %s, the run goes on: %s", self.path / REVIEW, error.strerror or error)
+
+    def read_review(self) -> dict[str, Any]:
+        """What review.json says: ``time``, ``objections``, ``unknown``; empty where there is none that can be read."""
+        return read_json(self.path / REVIEW)
 
     def _write(self, name: str, content: bytes) -> None:
         try:

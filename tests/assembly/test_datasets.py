@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from torch.utils.data import DataLoader
 
 from ignition import assembly
 from ignition.assembly import AssemblyError
@@ -22,6 +23,7 @@ def test_an_evaluation_does_not_touch_training_data():
     [
         (Splits(train=[], val=[1]), "the train data is empty"),
         (Splits(train=[1], val=lambda: []), "the val data is empty"),
+        (Splits(train=[1], val=DataLoader([1])), r"data.val: datasets\(\) gives a DataLoader; give its dataset"),
         ([1], "must return ignition.recipe.Splits"),
     ],
 )

@@ -60,6 +60,11 @@ class DetectionDataset(Dataset[Sample]):
         self.name, self.root, self.short_sides, self.longest = name, root, short_sides, longest
         self.crop = crop
 
+    @property
+    def files(self) -> list[Path]:
+        """The picture of each sample."""
+        return [picture.path for picture in self.pictures]
+
     def __len__(self) -> int:
         return len(self.pictures)
 

@@ -16,6 +16,8 @@ Batch = Mapping[str, Any]
 Outputs = Mapping[str, torch.Tensor]
 SPEEDS = (("s10", 0.0, 10.0), ("s10_50", 10.0, 50.0), ("s50", 50.0, float("inf")))  # px, as AnimeRun's evaluator
 PARTS = ("", "_visible", "_occluded", "_line", "_flat", *(f"_{name}" for name, _, _ in SPEEDS), "_all")
+NAMES = (*(f"epe{part}" for part in PARTS), *(f"zero_epe{part}" for part in PARTS), "px1", "px3", "px5", "fl_all",
+         "mean_flow", "mean_flow_true", "photometric_gain")  # fmt: skip
 
 
 class FlowErrors(Metric):

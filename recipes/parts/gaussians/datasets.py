@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,14 @@ class Layout:
 
 
 class GaussianSets(Dataset[Sample]):
-    """Sets of Gaussians in memory; a sample has ``gaussians`` float32 [N,8], as stored."""
+    """Sets of Gaussians in memory; a sample has ``gaussians`` float32 [N,8], as stored.
 
-    def __init__(self, sets: list[torch.Tensor], *, root: str):
-        self.sets, self.root = sets, root
+    Args:
+        recordings: the picture or block that each set is of.
+    """
+
+    def __init__(self, sets: list[torch.Tensor], *, root: str, recordings: Sequence[str] = ()):
+        self.sets, self.root, self.recordings = sets, root, list(recordings)
 
     def __len__(self) -> int:
         return len(self.sets)
@@ -91,7 +95,8 @@ def gaussian_dataset(
         chosen = split_by_recording([source for source, _ in found], split, val_share=val_share)
     except DataError as error:
         raise DataError(f"{root} has one picture alone, {found[0][0]}; name another folder to validate on") from error
-    return GaussianSets([found[index][1] for index in chosen], root=str(root))
+    sources, sets = zip(*(found[index] for index in chosen))
+    return GaussianSets(list(sets), root=str(root), recordings=sources)
 
 
 def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -35,6 +35,7 @@ class CorePatches(Dataset[Sample]):
                     "say a smaller recipe.patch"
                 )
         self.parts, self.patch, self.each = list(parts), size, each
+        self.recordings = _names(self.parts)
 
     def __len__(self) -> int:
         return len(self.parts) * self.each
@@ -50,6 +51,7 @@ class WholeCores(Dataset[Sample]):
 
     def __init__(self, parts: Sequence[Part]):
         self.parts = list(parts)
+        self.recordings = _names(self.parts)
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -57,6 +59,11 @@ class WholeCores(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         core, window = self.parts[index]
         return core.read(window)
+
+
+def _names(parts: Sequence[Part]) -> list[str]:
+    """The core of each part; with its place, where it is a region of one."""
+    return [core.id if window == whole(core)[1] else f"{core.id} {tuple(window)}" for core, window in parts]
 
 
 def procedural_parts(name: str, split: str, *, cores: int, val_share: float, side: int, seed: int = 1) -> list[Part]:
