@@ -38,6 +38,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     from ignition.checkpoint_file import BadCheckpoint
     from ignition.config import ConfigError
     from ignition.data import BadSample
+    from ignition.distributed import ProcessLost
     from ignition.events import Diverged
     from ignition.faults import FaultError
     from ignition.handlers.checkpoint import SavingFailed
@@ -50,7 +51,7 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
         return command()
     except (ConfigError, RecipeError, AssemblyError, FaultError, RunFolderError) as error:
         code, known = BAD_USAGE, error
-    except (BadSample, BadCheckpoint, LossError, SavingFailed) as error:
+    except (BadSample, BadCheckpoint, LossError, ProcessLost, SavingFailed) as error:
         code, known = FAILED, error
     except Diverged as error:
         code, known = DIVERGED, error

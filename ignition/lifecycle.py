@@ -90,7 +90,7 @@ class Lifecycle:
         """Train to the end, or to where the run is stopped; every way out leaves status.json true.
 
         Raises:
-            Diverged, BadSample, and whatever the recipe raises: after the run folder was told.
+            Diverged, BadSample, ProcessLost, and whatever the recipe raises: after the run folder was told.
         """
         training = self.training
         training.write_status(self.trainer)
@@ -128,8 +128,13 @@ class Lifecycle:
             training.write_status(self.trainer, "preempted", reason)
             raise
         except BaseException as error:
-            training.write_status(self.trainer, "failed", f"{type(error).__name__}: {error}")
-            raise
+            cause = distributed.cause_of(error)
+            if isinstance(cause, distributed.ProcessLost):
+                cause = distributed.ProcessLost(f"{cause}. Last whole checkpoint: {training.checkpoint.last_path}")
+            training.write_status(self.trainer, "failed", f"{type(cause).__name__}: {cause}")
+            if cause is error:
+                raise
+            raise cause from error
         finally:
             training.data.loader.close()
             training.val_loader.close()

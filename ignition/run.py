@@ -98,7 +98,7 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
 
 
 def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new: bool, changed: bool) -> int:
-    from ignition import distributed
+    from ignition import assembly, distributed
     from ignition.lifecycle import Lifecycle
     from ignition.training import Training
 
@@ -117,6 +117,8 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
             run.discard()
         raise
     say_first(f"run folder: {run.path}")
+    if distributed.world_size() > 1:
+        say_first(assembly.shares(config))
     if restored:
         ended = distributed.from_first(run.read_status())
         if ended.get("status") == "stopped" and not changed:
@@ -128,7 +130,9 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
         if life.finished and ended.get("status") == "finished":
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
             return 0
-        say_first(f"resumed at iteration {training.trainer.state.iteration}")
+        then, now = ended.get("world_size", distributed.world_size()), distributed.world_size()
+        moved = f", now on {now} instead of {then} processes" if then != now else ""
+        say_first(f"resumed at iteration {training.trainer.state.iteration}{moved}")
         if not changed:
             life.stay_stopped()
     outcome = life.fit()
@@ -143,11 +147,13 @@ def _train(recipe_class: type[Recipe], config: Config, run: RunFolder, *, is_new
 def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> tuple[RunFolder, bool]:
     """The run folder, made or opened by process 0 for all, and whether it is new.
 
+    Processes that torchrun has started again go on with the run that they had begun.
+
     Raises:
         RunFolderError: the place cannot be used, or holds a run and ``--resume`` was not given.
     """
     from ignition import distributed
-    from ignition.rundir import RunFolder
+    from ignition.rundir import RunFolder, is_restarted
 
     recipe = Path(arguments.recipe).stem
     name = Path(config_path).stem if config_path else recipe
@@ -158,9 +164,11 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
             place = place or (
                 RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
             )
+        goes_on = arguments.resume is not None or is_restarted()
+        place = place or RunFolder.of_this_launch("runs", recipe, name)
         if place is None:
             found = str(RunFolder.create("runs", recipe, name).path), True
-        elif arguments.resume is not None and RunFolder.is_run(place):
+        elif goes_on and RunFolder.is_run(place):
             found = str(RunFolder.open(place).path), False
         else:
             found = str(RunFolder.create_at(place).path), True

@@ -23,6 +23,8 @@ FLOORS = {
         "timetable",
         "checkpoint_file",
         "restoring",
+        "peers",
+        "sharding",
         "learning_rate_curve",
     },
     2: {"engine", "recipe", "handlers", "optimizer"},

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ignition.rundir.bundles import Bundles
-from ignition.rundir.environment import environment, now
+from ignition.rundir.environment import environment, is_restarted, launch, now
 from ignition.rundir.lock import Locked, locked
 from ignition.rundir.rows import Rows, read_json, replace_file, to_json
 
@@ -137,12 +137,24 @@ class RunFolder:
     @classmethod
     def newest(cls, root: str | Path, recipe: str, config_name: str) -> Path | None:
         """The run of that config with the highest number, if there is one."""
+        return next(cls._newest_first(root, recipe, config_name), None)
+
+    @classmethod
+    def of_this_launch(cls, root: str | Path, recipe: str, config_name: str) -> Path | None:
+        """The run of that config that this launch of torchrun has begun, before it started its processes again."""
+        if not is_restarted():
+            return None
+        own = launch()
+        runs = cls._newest_first(root, recipe, config_name)
+        return next((path for path in runs if cls(path).read_environment().get("launch") == own), None)
+
+    @classmethod
+    def _newest_first(cls, root: str | Path, recipe: str, config_name: str) -> Iterator[Path]:
         parent = Path(root).expanduser().absolute() / _checked(recipe)
         for number in sorted(_numbered(parent, _checked(config_name)), reverse=True):
             path = parent / f"{config_name}-{number:03d}"
             if cls.is_run(path):
-                return path
-        return None
+                yield path
 
     def _missing(self) -> list[str]:
         """Which of the files that make a run are not there."""
