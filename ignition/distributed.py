@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ignition.peers import Peers
+from ignition.rendezvous import meet
 
 # Decisions travel over gloo on the CPU whatever the gradients travel over, so asking never waits for the device.
 _decisions: Any = None
@@ -65,7 +66,8 @@ def process_group(device_type: str, *, timeout_seconds: float = 600.0) -> Iterat
     if device_type == "cuda":
         torch.cuda.set_device(local_rank())
     timeout = timedelta(seconds=timeout_seconds)
-    dist.init_process_group(backend, timeout=timeout)
+    store, number, count = meet(timeout)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=timeout)
     _decisions = dist.new_group(backend="gloo", timeout=timeout)
     _peers = peers = Peers(rank(), world_size(), from_first)
     try:

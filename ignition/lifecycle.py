@@ -94,21 +94,21 @@ class Lifecycle:
         """
         training = self.training
         training.write_status(self.trainer)
-        failed = True
+        failed, lost = True, False
         if training.ema is not None and training.ema.updates == 0:
             training.ema.reset()  # the weights may have been given since it was made
+        training.signals.listen()
         try:
-            with training.signals:
-                if self.trainer.state.iteration == 0:
-                    self._before_training()
-                elif training.evaluation.due and self._stop is None:  # interrupted before what comes after an epoch
-                    training.evaluation(self.trainer)
-                self._train()
-                outcome = self._outcome()
-                self._save_if_whole()
-                if outcome.status != "preempted":
-                    training.before_and_after.after()
-                    outcome = self._outcome()  # that may have been interrupted, too
+            if self.trainer.state.iteration == 0:
+                self._before_training()
+            elif training.evaluation.due and self._stop is None:  # interrupted before what comes after an epoch
+                training.evaluation(self.trainer)
+            self._train()
+            outcome = self._outcome()
+            self._save_if_whole()
+            if outcome.status != "preempted":
+                training.before_and_after.after()
+                outcome = self._outcome()  # that may have been interrupted, too
             training.write_status(self.trainer, outcome.status, outcome.reason)
             failed = False
             return outcome
@@ -130,6 +130,7 @@ class Lifecycle:
         except BaseException as error:
             cause = distributed.cause_of(error)
             if isinstance(cause, distributed.ProcessLost):
+                lost = True
                 cause = distributed.ProcessLost(f"{cause}. Last whole checkpoint: {training.checkpoint.last_path}")
             training.write_status(self.trainer, "failed", f"{type(cause).__name__}: {cause}")
             if cause is error:
@@ -140,6 +141,8 @@ class Lifecycle:
             training.val_loader.close()
             training.log.close()
             training.reporting.close(failed=failed)
+            if not lost:  # else torchrun's SIGTERM, which comes then, would cut the last words short
+                training.signals.restore()
 
     def _train(self) -> None:
         """Epoch after epoch; from the last checkpoint again whenever a handler asks to go back to it."""

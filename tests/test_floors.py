@@ -24,6 +24,7 @@ FLOORS = {
         "checkpoint_file",
         "restoring",
         "peers",
+        "rendezvous",
         "sharding",
         "learning_rate_curve",
     },

@@ -22,12 +22,14 @@ def test_processes_share_the_batches_that_one_process_would_see(length, batch_si
     shares = [BatchSampler(length, batch_size, seed=3, rank=rank, world_size=world) for rank in range(world)]
     for share in shares:
         share.seek(epoch=epoch)
-    together = [set().union(*parts) for parts in zip(*shares)]
-    whole = [set(batch) for batch in alone]
-    assert together == whole[: len(shares[0])]
-    assert all(len(share) == len(shares[0]) for share in shares)
-    left_out = len(whole) - len(together)
-    assert left_out == (0 < length % batch_size < world)  # a last batch too small for all is left out
+    parts = [list(share) for share in shares]
+    assert all(len(share) == len(alone) for share in shares)
+    for number, batch in enumerate(alone):
+        here = [share[number] for share in parts]
+        own = [keys for keys, share in zip(here, shares) if not share.is_lent(number)]
+        assert sorted(key for keys in own for key in keys) == sorted(batch)  # each sample once
+        assert [len(keys) for keys in here if keys not in own] == [1] * (world - len(own))  # lent, of a batch too small
+        assert all(set(keys) <= set(batch) for keys in here)
 
 
 def test_without_a_word_each_pass_is_the_next_epoch():
