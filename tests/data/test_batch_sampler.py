@@ -25,11 +25,12 @@ def test_processes_share_the_batches_that_one_process_would_see(length, batch_si
     parts = [list(share) for share in shares]
     assert all(len(share) == len(alone) for share in shares)
     for number, batch in enumerate(alone):
-        here = [share[number] for share in parts]
-        own = [keys for keys, share in zip(here, shares) if not share.is_lent(number)]
-        assert sorted(key for keys in own for key in keys) == sorted(batch)  # each sample once
-        assert [len(keys) for keys in here if keys not in own] == [1] * (world - len(own))  # lent, of a batch too small
-        assert all(set(keys) <= set(batch) for keys in here)
+        lent = [share.is_lent(number) for share in shares]
+        own = [key for share, is_lent in zip(parts, lent) if not is_lent for key in share[number]]
+        assert sorted(own) == sorted(batch)  # each sample once
+        assert lent == [rank >= len(batch) for rank in range(world)]  # in a batch too small for all
+        assert all(len(share[number]) == 1 for share, is_lent in zip(parts, lent) if is_lent)
+        assert all(set(share[number]) <= set(batch) for share in parts)
 
 
 def test_without_a_word_each_pass_is_the_next_epoch():
@@ -97,7 +98,7 @@ def test_two_processes_replace_alike(length, batch_size, data):
     parts = list(zip(*(batches(sampler, epoch=1) for sampler in world), strict=True))
     for number, (first, second) in enumerate(parts):
         together = world[0].indices(1, number)
-        assert (first, second) == (together[::2], together[1::2])
+        assert (first, second) == (together[::2], together[1::2] or together)  # a single one is lent
 
 
 @given(length=st.integers(4, 40), batch_size=st.integers(1, 8), data=st.data())
