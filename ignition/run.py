@@ -153,7 +153,7 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
         RunFolderError: the place cannot be used, or holds a run and ``--resume`` was not given.
     """
     from ignition import distributed
-    from ignition.rundir import RunFolder, is_restarted
+    from ignition.rundir import RunFolder
 
     recipe = Path(arguments.recipe).stem
     name = Path(config_path).stem if config_path else recipe
@@ -164,8 +164,8 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
             place = place or (
                 RunFolder.newest("runs", recipe, name) if arguments.resume == NEWEST else arguments.resume
             )
-        goes_on = arguments.resume is not None or is_restarted()
         place = place or RunFolder.of_this_launch("runs", recipe, name)
+        goes_on = arguments.resume is not None or (place is not None and RunFolder.is_of_this_launch(place))
         if place is None:
             found = str(RunFolder.create("runs", recipe, name).path), True
         elif goes_on and RunFolder.is_run(place):

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +24,7 @@ RECIPE = '''
 import json
 import os
 import signal
+import socket
 
 import torch
 from ignite.engine import Events
@@ -204,7 +207,7 @@ def test_a_run_moves_between_numbers_of_processes_and_ways_to_share_it_in_mid_ep
     for _, iteration, samples, _ in whole:
         lent = iteration % 6 == 0  # of 21 samples in batches of 4 the last has one
         shares = [share for rank, i, share, _ in moved if i == iteration and not (lent and rank)]
-        assert Counter(sum(shares, [])) == Counter(samples)
+        assert Counter(index for share in shares for index in share) == Counter(samples)
     alike(state("straight"), state("moved"), 1e-5)
     assert values("moved", "val/mae") == pytest.approx(values("straight", "val/mae"), rel=1e-4)
 
@@ -222,3 +225,79 @@ def test_a_process_that_dies_is_named_and_torchrun_goes_on_with_the_same_run(rec
     # what was NaN on process 1 was left out by both
     assert [row["iteration"] for row in rows(runs[0]) if row.get("train/skipped")] in ([5], [])
     assert all(bool(value.isfinite().all()) for value in state(runs[0])["model"].values())
+
+
+# ------------------------------------------------------------------------------------------- what takes minutes
+
+
+@pytest.mark.soak
+def test_a_process_that_dies_in_a_save_leaves_the_checkpoint_before_it(recipe):
+    code, said = torchrun(recipe, "--output", "run", "recipe.kill_in_save=9", *ALL)
+    assert code == 1
+    assert re.search(r"process 0 \(pid \d+ on \S+\) is gone", said)
+    assert "Last whole checkpoint: " in said
+    assert state("run")["iteration"] == 8
+    assert main([str(recipe), "--resume", "run", "recipe.kill_in_save=0"]) == 0
+    assert status("run")["status"] == "finished"
+
+
+@pytest.mark.soak
+def test_a_signal_to_torchrun_ends_all_in_the_same_iteration(recipe):
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ignition.run"]
+    words += [str(recipe), *COMMON, "--output", "run", "trainer.epochs=100000"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        while not Path("seen/1.jsonl").exists() or Path("seen/1.jsonl").read_text().count("\n") < 9:
+            assert started.poll() is None, started.communicate()[0]
+            time.sleep(0.1)
+        started.send_signal(signal.SIGTERM)
+        said, _ = started.communicate(timeout=120)
+    finally:
+        started.kill()
+        started.wait()
+    assert status("run")["status"] == "preempted", said
+    last = {rank: max(i for who, i, *_ in seen_now if who == rank) for seen_now in [seen()] for rank in (0, 1)}
+    assert last[0] == last[1] == status("run")["iteration"] == state("run")["iteration"]
+
+
+@pytest.mark.soak
+def test_teardown_is_clean_25_times_of_25(recipe):
+    codes = [torchrun(recipe, "--output", f"run-{number}", "trainer.epochs=1")[0] for number in range(25)]
+    assert codes == [0] * 25
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_two_hosts_train_one_run_and_go_on_when_a_process_of_the_second_dies(recipe, parallel):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--max-restarts=1",
+        "--rdzv-backend=c10d", "--rdzv-id=hosts", f"--rdzv-endpoint=localhost:{port}", "-m", "ignition.run",
+    ]  # fmt: skip
+    words = [*COMMON, f"trainer.parallel={parallel}", "recipe.kill=[1, 9]", *ALL]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    hosts = [
+        subprocess.Popen(
+            [*launcher, str(recipe), *words],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]
+    try:
+        said = [host.communicate(timeout=240)[0] for host in hosts]
+    finally:
+        for host in hosts:
+            host.kill()
+            host.wait()
+    assert [host.returncode for host in hosts] == [0, 0], said
+    assert sum("process 1 (pid" in output for output in said) >= 1
+    runs = list(Path("runs/vectors").iterdir())
+    assert [run.name for run in runs] == ["vectors-001"]
+    assert status(runs[0])["status"] == "finished"
+    assert [row["iteration"] for row in rows(runs[0]) if "train/batch_loss" in row] == list(range(1, 19))

@@ -64,8 +64,15 @@ def three(tmp_path):
         for rank, way in enumerate(ways):
             words = [sys.executable, "-c", PROGRAM, str(rank), str(tmp_path / "place"), way, str(grace)]
             started.append(
-                subprocess.Popen(words, env=common, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+                subprocess.Popen(
+                    words,
+                    env=common,
+                    text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
             )
         for process in started:
             assert process.stdout.readline() == "up\n"

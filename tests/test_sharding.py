@@ -171,4 +171,3 @@ def test_what_is_not_shared_out_stays_the_very_same():
     whole = WholeWeights(model)
     whole.gather()
     whole.let_go()
-

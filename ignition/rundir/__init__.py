@@ -1,7 +1,7 @@
 """The folder of a run: the only place that knows what the files in it are called, and how they are written."""
 
 from ignition.rundir.bundles import Bundle, Bundles
-from ignition.rundir.environment import environment, is_restarted
+from ignition.rundir.environment import environment
 from ignition.rundir.folder import (
     BEST_CHECKPOINT,
     LAST_CHECKPOINT,
@@ -23,5 +23,4 @@ __all__ = [
     "checkpoint_iteration",
     "checkpoint_name",
     "environment",
-    "is_restarted",
 ]

@@ -44,7 +44,10 @@ def launch() -> str | None:
 
 
 def is_restarted() -> bool:
-    """Whether torchrun has started these processes again, after some of them had failed."""
+    """Whether torchrun says that it has started these processes again.
+
+    It does so on the host of a process that has failed; on the others, and where hosts come and go, it may not.
+    """
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 

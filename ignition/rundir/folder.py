@@ -142,11 +142,19 @@ class RunFolder:
     @classmethod
     def of_this_launch(cls, root: str | Path, recipe: str, config_name: str) -> Path | None:
         """The run of that config that this launch of torchrun has begun, before it started its processes again."""
-        if not is_restarted():
+        if launch() is None:
             return None
-        own = launch()
-        runs = cls._newest_first(root, recipe, config_name)
-        return next((path for path in runs if cls(path).read_environment().get("launch") == own), None)
+        return next(filter(cls.is_of_this_launch, cls._newest_first(root, recipe, config_name)), None)
+
+    @classmethod
+    def is_of_this_launch(cls, path: str | Path) -> bool:
+        """Whether the folder ``path`` holds a run that this launch of torchrun has begun and not brought to its end."""
+        name, run = launch(), cls(path)
+        if name is None or run.read_environment().get("launch") != name:
+            return False
+        # Where a person has named the launch, the name may come again; without a name, a process's number may.
+        named = os.environ.get("TORCHELASTIC_RUN_ID") != "none"
+        return is_restarted() or (named and run.read_status().get("status") not in ("finished", "stopped", "diverged"))
 
     @classmethod
     def _newest_first(cls, root: str | Path, recipe: str, config_name: str) -> Iterator[Path]:
