@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ignition import distributed
+from ignition import assembly, distributed
 from ignition.assembly import AssemblyError
 from ignition.data import BadSample
 from ignition.events import Diverged, Stop, go_on, stop
@@ -57,7 +57,9 @@ class Lifecycle:
             AssemblyError: the checkpoint does not fit this data or model.
         """
         training = self.training
-        payload = training.checkpoint.restore(map_location=training.device)
+        # Whole weights and moments need not fit on a device that is to have a share of them.
+        where = "cpu" if assembly.is_shared_out(training.config) else training.device
+        payload = training.checkpoint.restore(map_location=where)
         if payload is None:
             training.reporting.rewind(-1)
             return False

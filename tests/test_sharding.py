@@ -31,7 +31,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.first = nn.Linear(350, 350)
-        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(350, 350), nn.BatchNorm1d(350)) for _ in range(2)])
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(350, 350, bias=False), nn.BatchNorm1d(350)) for _ in range(2)])
         self.head = nn.Linear(350, 1)
         self.tied = nn.Linear(350, 350, bias=False)
         self.tied.weight = self.first.weight
@@ -56,7 +56,7 @@ def story(parallel, amp="off"):
     if parallel == "fsdp2":
         assembly.over_processes(average, config(parallel), precision)
         assert len(sharded_parts(model)) == 3, sharded_parts(model)  # two blocks, and all the rest
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-3)
     ema = EMA(model, decay=0.5, warmup=False, module=average)
     recovery = Recovery({"model": model, "optimizer": optimizer, "ema": ema})
     rows = []
@@ -88,7 +88,7 @@ def story(parallel, amp="off"):
     model.eval()
     whole = WholeWeights(model)
     whole.gather()
-    with torch.no_grad():  # as many forward passes as each likes
+    with torch.no_grad(), precision.autocast():  # as many forward passes as each likes
         outputs = [model(torch.ones(2, 350)) for _ in range(1 + 2 * distributed.rank())]
     whole.let_go()
     model.train()

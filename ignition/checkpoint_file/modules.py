@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignition.checkpoint_file.content import is_finite
-from ignition.sharding import is_shared_out, like
+from ignition.sharding import is_shared_out, like, own_share
 
 
 def unwrapped(thing: Any) -> Any:
@@ -73,7 +73,9 @@ def misfits(module: nn.Module, saved: Any) -> list[str]:
     shapes = [
         f"{name} is {list(saved[name].shape)} there and {list(value.shape)} here"
         for name, value in own.items()
-        if isinstance(value, torch.Tensor) and name in saved and saved[name].shape != value.shape
+        if isinstance(value, torch.Tensor)
+        and name in saved
+        and saved[name].shape not in (value.shape, own_share(value).shape)
     ]
     found = [(lacking, "it lacks "), (foreign, "it has besides "), (shapes, "")]
     return [text + ", ".join(names[:3]) + ("" if len(names) < 4 else ", ...") for names, text in found if names]
