@@ -1,5 +1,6 @@
 """Processes that hear at once who of them is gone."""
 
+import contextlib
 import json
 import os
 import signal
@@ -81,7 +82,8 @@ def three(tmp_path):
 
     yield start
     for process in started:
-        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
