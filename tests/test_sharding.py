@@ -31,7 +31,8 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.first = nn.Linear(350, 350)
-        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(350, 350, bias=False), nn.BatchNorm1d(350)) for _ in range(2)])
+        block = lambda: nn.Sequential(nn.Linear(350, 350, bias=False), nn.BatchNorm1d(350))
+        self.blocks = nn.ModuleList([block(), block()])
         self.head = nn.Linear(350, 1)
         self.tied = nn.Linear(350, 350, bias=False)
         self.tied.weight = self.first.weight
