@@ -81,7 +81,7 @@ class Peers:
         """Tell the others that this process ends; with the reason, if it failed. The first word counts."""
         with self._lock:
             for connection in self._known if not self._said else ():
-                _send(connection, {"end": failure, "failed": bool(failure)})
+                _send(connection, {"end": failure[:2000], "failed": bool(failure)})
             self._said = True
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class Peers:
         try:
             message = json.loads(line)
             if "rank" not in who:
-                if message.get("token") != self._place[1]:
+                if not secrets.compare_digest(message["token"], self._place[1]):
                     raise ValueError
                 who.update(rank=int(message["rank"]), pid=int(message["pid"]), host=str(message["host"]))
                 _send(connection, {"me": _me()})
