@@ -104,9 +104,9 @@ class Peers:
     def _watch(self) -> None:
         """Until the end: take in who comes, what is said, and who goes."""
         with selectors.DefaultSelector() as selector:
-            for one in (self._listener, *self._known):
-                if one is not None:
-                    selector.register(one, selectors.EVENT_READ)
+            for connection in (self._listener, *self._known):
+                if connection is not None:
+                    selector.register(connection, selectors.EVENT_READ)
             while not self._ended.is_set():
                 for key, _ in selector.select(POLL_SECONDS):
                     one: Any = key.fileobj
