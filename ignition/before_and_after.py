@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from ignite.engine import Engine
 
-from ignition import assembly, checkpoint_file
+from ignition import assembly, checkpoint_file, distributed
 from ignition.config import Config
 from ignition.evaluations import Evaluators
 from ignition.handlers.metrics_log import MetricsLog
@@ -66,14 +65,16 @@ class BeforeAndAfter:
             self._take_best_weights()
             self._write(self.evaluators.run(self.splits.test, "test"), "test")
         if not keeps_best:
-            model.load_state_dict(trained)
+            checkpoint_file.give_state(model, trained)
 
     def _take_best_weights(self) -> None:
         model = self.evaluators.model
-        if self.best.is_file():
-            device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
-            payload = checkpoint_file.load(self.best, map_location=device)
-            model.load_state_dict(assembly.chosen_weights(self.config, payload))
+        weights = None
+        if distributed.rank() == 0 and self.best.is_file():  # the folder need not be there for the others
+            weights = assembly.chosen_weights(self.config, checkpoint_file.load(self.best))
+        weights = distributed.from_first(weights)
+        if weights is not None:
+            checkpoint_file.give_state(model, weights)
 
     def _write(self, evaluator: Engine, tag: str) -> None:
         if not self.signals.signal_number:

@@ -38,6 +38,7 @@ KNOWN = {
     ("ignition.rundir", "RunFolderError"): BAD_USAGE,
     ("ignition.data", "BadSample"): FAILED,
     ("ignition.checkpoint_file", "BadCheckpoint"): FAILED,
+    ("ignition.distributed", "ProcessLost"): FAILED,
     ("ignition.loss_terms", "LossError"): FAILED,
     ("ignition.handlers.checkpoint", "SavingFailed"): FAILED,
     ("ignition.events", "Diverged"): DIVERGED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,8 +12,21 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ignition.peers import Peers
+from ignition.rendezvous import meet
+
 # Decisions travel over gloo on the CPU whatever the gradients travel over, so asking never waits for the device.
 _decisions: Any = None
+_peers: Peers | None = None
+
+# What torch says, over gloo and nccl, where another process does not answer.
+_UNANSWERED = re.compile(
+    r"closed by peer|reset by peer|broken pipe|gloo|nccl|timed? ?out|ProcessGroup|TCPStore|connection", re.IGNORECASE
+)
+
+
+class ProcessLost(RuntimeError):
+    """Another process of the run is gone, so this one cannot go on; names it."""
 
 
 def launched_by_torchrun() -> bool:
@@ -37,11 +51,14 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device_type: str, *, timeout_seconds: float = 600.0) -> Iterator[None]:
-    """Join the other processes that torchrun started, if any, and leave them at the end.
+    """Join the other processes that torchrun started, if any, and leave them together at the end.
 
     Gradients travel over nccl between CUDA devices and over gloo between CPUs.
+
+    Raises:
+        ProcessLost: another process is gone.
     """
-    global _decisions
+    global _decisions, _peers
     if not launched_by_torchrun():
         yield
         return
@@ -49,13 +66,42 @@ def process_group(device_type: str, *, timeout_seconds: float = 600.0) -> Iterat
     if device_type == "cuda":
         torch.cuda.set_device(local_rank())
     timeout = timedelta(seconds=timeout_seconds)
-    dist.init_process_group(backend, timeout=timeout)
+    store, number, count = meet(timeout)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=timeout)
     _decisions = dist.new_group(backend="gloo", timeout=timeout)
+    _peers = peers = Peers(rank(), world_size(), from_first)
     try:
         yield
+        dist.barrier(group=_decisions)  # nobody leaves while another one still asks
+    except BaseException as error:
+        cause = cause_of(error)
+        peers.say_end(f"{type(cause).__name__}: {cause}")  # before its connections close
+        if cause is error:
+            raise
+        raise cause from error
     finally:
+        peers.say_end()
         _decisions = None
         dist.destroy_process_group()
+        peers.close()
+        _peers = None
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Why this process cannot go on: a `ProcessLost` where another one did not answer, else ``error`` itself.
+
+    >>> cause_of(ValueError("no such key"))
+    ValueError('no such key')
+    """
+    if _peers is None or not isinstance(error, RuntimeError) or isinstance(error, ProcessLost):
+        return error
+    if not _UNANSWERED.search(str(error)):
+        return error
+    lost = _peers.lost(wait_seconds=3.0)
+    if lost is not None:
+        return ProcessLost(str(lost))
+    first = str(error).partition("\n")[0]
+    return ProcessLost(f"another process does not answer, though none is gone: one hangs, or does less ({first})")
 
 
 def agree(request: int) -> int:
@@ -110,6 +156,23 @@ def totals(values: list[float]) -> list[float]:
     answer = torch.tensor(values, dtype=torch.float64)
     dist.all_reduce(answer, op=dist.ReduceOp.SUM, group=_group())
     return answer.tolist()
+
+
+@torch.no_grad()
+def share_buffers(module: torch.nn.Module) -> None:
+    """Give every process the buffers of ``module`` (running statistics, counters) that process 0 has."""
+    if world_size() == 1:
+        return
+    by_type: dict[torch.dtype, list[torch.Tensor]] = {}
+    for buffer in module.buffers():
+        if buffer.numel():
+            by_type.setdefault(buffer.dtype, []).append(buffer)
+    for buffers in by_type.values():
+        together = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        dist.broadcast(together, src=0)
+        parts = together.split([buffer.numel() for buffer in buffers])
+        if rank() != 0:
+            torch._foreach_copy_(buffers, [part.view_as(buffer) for part, buffer in zip(parts, buffers)])
 
 
 def from_first(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ from ignition.data import count_samples
 from ignition.events import StepEvents, register_step_events
 from ignition.loss_terms import Losses, LossesOf, LossWeights, Progress, check_terms
 from ignition.precision import Precision
+from ignition.sharding import own_shares
+
+log = logging.getLogger(__name__)
 
 BeforeBackward = Callable[[Engine, Mapping[str, torch.Tensor], Mapping[str, float]], object]
 
@@ -45,6 +49,7 @@ def build_trainer(
     precision: Precision | None = None,
     accumulate: int = 1,
     batch_size: int | None = None,
+    is_lent: Callable[[int], bool] | None = None,
     before_backward: BeforeBackward | None = None,
 ) -> Engine:
     """An ignite engine that trains ``model``; it fires `StepEvents` around every optimizer step.
@@ -59,6 +64,7 @@ def build_trainer(
         accumulate: batches whose gradients are averaged into one step, each sample counting alike. The last group of
             an epoch may be smaller; it is flushed and weighed by the samples that it has.
         batch_size: samples that a full batch has on one process; needed only where processes can differ in it.
+        is_lent: whether the batch at a place of the epoch (from 0) is another process's, and counts nothing.
         before_backward: called as ``before_backward(engine, terms, weights)`` for the first batch of every step, while
             the graphs of the terms (before weighting) are there; it must leave them and ``grad`` as they are. A
             `TermGradients` is one.
@@ -80,10 +86,11 @@ def build_trainer(
         precision=precision,
         before_backward=before_backward,
     )
-    step.accumulate, step.batch_size = accumulate, batch_size
+    step.accumulate, step.batch_size, step.is_lent = accumulate, batch_size, is_lent
     trainer = Engine(step)
     register_step_events(trainer)
     trainer.state.group_open = False  # type: ignore[attr-defined]
+    trainer.add_event_handler(Events.STARTED, _end_epochs_together)
     trainer.add_event_handler(Events.EPOCH_STARTED, step.start_epoch)
     return trainer
 
@@ -96,6 +103,7 @@ class TrainStep:
 
     accumulate: int = 1
     batch_size: int | None = None
+    is_lent: Callable[[int], bool] | None = None
 
     def __init__(
         self,
@@ -134,7 +142,7 @@ class TrainStep:
         if self.augmentation is not None:
             with torch.no_grad():
                 batch = self.augmentation(batch)
-        samples = count_samples(batch)
+        samples = 0 if self.is_lent is not None and self.is_lent(position) else count_samples(batch)
         if opens or not self._full:
             self._seen, self._full = 0, self.batch_size or samples
         self._seen += samples
@@ -185,12 +193,24 @@ class TrainStep:
             full, seen = full * distributed.world_size(), distributed.total(seen)
         if seen and seen != full:
             gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-            torch._foreach_mul_(gradients, full / seen)
+            torch._foreach_mul_(own_shares(gradients), full / seen)
 
     def _without_sync(self) -> AbstractContextManager[Any]:
         """Where many processes train, gradients travel only at the end of a group."""
         no_sync = getattr(self.model, "no_sync", None)
         return no_sync() if no_sync is not None else nullcontext()
+
+
+def _end_epochs_together(trainer: Engine) -> None:
+    """Where processes have unequal numbers of batches, none begins one that another has not: it would wait for ever."""
+    if distributed.world_size() == 1:
+        return
+    lengths = distributed.gather(trainer.state.epoch_length)
+    if None in lengths or len(set(lengths)) == 1:
+        return
+    counts = ", ".join(f"process {rank} has {length}" for rank, length in enumerate(lengths))
+    log.warning("processes have unequal numbers of batches: %s. All end an epoch after %d", counts, min(lengths))
+    trainer.state.epoch_length = min(lengths)
 
 
 def progress_of(state: Any, weights: LossWeights) -> Progress:

@@ -8,13 +8,14 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ignition import assembly
+from ignition import assembly, distributed
 from ignition.config import Config
 from ignition.data import Loader, SkippedSamples
 from ignition.engine import build_evaluator
 from ignition.loss_terms import LossWeights
 from ignition.precision import Precision
 from ignition.recipe import Recipe, Splits, evaluation_losses, optional
+from ignition.sharding import WholeWeights
 
 
 class Evaluators:
@@ -61,6 +62,10 @@ class Evaluators:
             precision=self.precision,
             clock=self.clock,
         )
+        measured = model or self.model
+        WholeWeights(measured).attach(evaluator)
+        # Each process has running statistics of its own; what is saved, and so what counts, are those of process 0.
+        evaluator.add_event_handler(Events.STARTED, lambda engine: distributed.share_buffers(measured))
         if self.prepare is not None:
             self.prepare(evaluator)
         return evaluator

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ignition import distributed
+from ignition import assembly, distributed
 from ignition.assembly import AssemblyError
 from ignition.data import BadSample
 from ignition.events import Diverged, Stop, go_on, stop
@@ -57,7 +57,9 @@ class Lifecycle:
             AssemblyError: the checkpoint does not fit this data or model.
         """
         training = self.training
-        payload = training.checkpoint.restore(map_location=training.device)
+        # Whole weights and moments need not fit on a device that is to have a share of them.
+        where = "cpu" if assembly.is_shared_out(training.config) else training.device
+        payload = training.checkpoint.restore(map_location=where)
         if payload is None:
             training.reporting.rewind(-1)
             return False
@@ -90,25 +92,25 @@ class Lifecycle:
         """Train to the end, or to where the run is stopped; every way out leaves status.json true.
 
         Raises:
-            Diverged, BadSample, and whatever the recipe raises: after the run folder was told.
+            Diverged, BadSample, ProcessLost, and whatever the recipe raises: after the run folder was told.
         """
         training = self.training
         training.write_status(self.trainer)
-        failed = True
+        failed, lost = True, False
         if training.ema is not None and training.ema.updates == 0:
             training.ema.reset()  # the weights may have been given since it was made
+        training.signals.listen()
         try:
-            with training.signals:
-                if self.trainer.state.iteration == 0:
-                    self._before_training()
-                elif training.evaluation.due and self._stop is None:  # interrupted before what comes after an epoch
-                    training.evaluation(self.trainer)
-                self._train()
-                outcome = self._outcome()
-                self._save_if_whole()
-                if outcome.status != "preempted":
-                    training.before_and_after.after()
-                    outcome = self._outcome()  # that may have been interrupted, too
+            if self.trainer.state.iteration == 0:
+                self._before_training()
+            elif training.evaluation.due and self._stop is None:  # interrupted before what comes after an epoch
+                training.evaluation(self.trainer)
+            self._train()
+            outcome = self._outcome()
+            self._save_if_whole()
+            if outcome.status != "preempted":
+                training.before_and_after.after()
+                outcome = self._outcome()  # that may have been interrupted, too
             training.write_status(self.trainer, outcome.status, outcome.reason)
             failed = False
             return outcome
@@ -128,13 +130,21 @@ class Lifecycle:
             training.write_status(self.trainer, "preempted", reason)
             raise
         except BaseException as error:
-            training.write_status(self.trainer, "failed", f"{type(error).__name__}: {error}")
-            raise
+            cause = distributed.cause_of(error)
+            if isinstance(cause, distributed.ProcessLost):
+                lost = True
+                cause = distributed.ProcessLost(f"{cause}. Last whole checkpoint: {training.checkpoint.last_path}")
+            training.write_status(self.trainer, "failed", f"{type(cause).__name__}: {cause}")
+            if cause is error:
+                raise
+            raise cause from error
         finally:
             training.data.loader.close()
             training.val_loader.close()
             training.log.close()
             training.reporting.close(failed=failed)
+            if not lost:  # else torchrun's SIGTERM, which comes then, would cut the last words short
+                training.signals.restore()
 
     def _train(self) -> None:
         """Epoch after epoch; from the last checkpoint again whenever a handler asks to go back to it."""

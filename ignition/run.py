@@ -103,7 +103,7 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
 def _train(
     recipe_class: type[Recipe], config: Config, run: RunFolder, places: Places, *, is_new: bool, changed: bool
 ) -> int:
-    from ignition import distributed
+    from ignition import assembly, distributed
     from ignition.lifecycle import Lifecycle
     from ignition.training import Training
 
@@ -122,6 +122,8 @@ def _train(
             run.discard()
         raise
     say_first(f"run folder: {run.path}")
+    if distributed.world_size() > 1:
+        say_first(assembly.shares(config))
     if restored:
         ended = distributed.from_first(run.read_status())
         if ended.get("status") == "stopped" and not changed:
@@ -133,7 +135,9 @@ def _train(
         if life.finished and ended.get("status") == "finished":
             say_first(f"already finished: {config.trainer.epochs} epochs are done. More: trainer.epochs=<number>")
             return 0
-        say_first(f"resumed at iteration {training.trainer.state.iteration}")
+        then, now = ended.get("world_size", distributed.world_size()), distributed.world_size()
+        moved = f", now on {now} instead of {then} processes" if then != now else ""
+        say_first(f"resumed at iteration {training.trainer.state.iteration}{moved}")
         if not changed:
             life.stay_stopped()
     if distributed.rank() == 0:
@@ -150,6 +154,8 @@ def _train(
 def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> tuple[RunFolder, bool]:
     """The run folder, made or opened by process 0 for all, and whether it is new.
 
+    Processes that torchrun has started again go on with the run that they had begun.
+
     Raises:
         RunFolderError: the place cannot be used, or holds a run and ``--resume`` was not given.
     """
@@ -163,9 +169,11 @@ def open_run(arguments: argparse.Namespace, config_path: str | Path | None) -> t
         place: str | Path | None = arguments.output
         if arguments.resume is not None:
             place = place or (RunFolder.newest(RUNS, recipe, name) if arguments.resume == NEWEST else arguments.resume)
+        place = place or RunFolder.of_this_launch(RUNS, recipe, name)
+        goes_on = arguments.resume is not None or (place is not None and RunFolder.is_of_this_launch(place))
         if place is None:
             found = str(RunFolder.create(RUNS, recipe, name).path), True
-        elif arguments.resume is not None and RunFolder.is_run(place):
+        elif goes_on and RunFolder.is_run(place):
             found = str(RunFolder.open(place).path), False
         else:
             found = str(RunFolder.create_at(place).path), True

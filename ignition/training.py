@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any
 
@@ -10,6 +11,7 @@ from ignite.engine import Engine, Events
 
 from ignition import assembly, distributed
 from ignition.before_and_after import BeforeAndAfter
+from ignition.checkpoint_file import give_state, state_of
 from ignition.config import Config
 from ignition.data import SkippedSamples
 from ignition.engine import build_trainer
@@ -62,14 +64,18 @@ class Training:
         self.model = assembly.build_model(recipe, config, self.precision)
         if trainer_settings.compile:
             self.model.compile()
-        network = assembly.over_processes(self.model, self.device)
+        shared_out = assembly.is_shared_out(config)
+        average = copy.deepcopy(self.model) if shared_out and config.ema is not None else None
+        network = assembly.over_processes(self.model, config, self.precision)
+        if average is not None:
+            assembly.over_processes(average, config, self.precision)
         self.optimizer = assembly.optimizer_of(config, self.model)
         self.options = options_of(self.optimizer)
         epoch_steps = -(-len(self.data.loader) // trainer_settings.accumulate)
         self.learning_rate = LearningRate(self.optimizer, schedule_of(config, epoch_steps), keep_rates=False)
         self.clipping = assembly.clipping_of(config, self.model)
         self.guard = assembly.guard_of(config)
-        self.ema = assembly.average_of(config, self.model)
+        self.ema = assembly.average_of(config, self.model, average)
 
         weights = self.loss_weights = assembly.loss_weights(config)
         self.measurements = assembly.measurements_of(config, self.model, lambda row: self.supervision.measured(row))
@@ -83,7 +89,9 @@ class Training:
             precision=self.precision,
             accumulate=trainer_settings.accumulate,
             batch_size=config.data.batch_size // distributed.world_size(),
-            before_backward=self.measurements.terms if self.measurements is not None else None,
+            is_lent=self.data.sampler.is_lent,
+            # It would take the graphs apart that gather the weights.
+            before_backward=self.measurements.terms if self.measurements is not None and not shared_out else None,
         )
         self.signals = Signals()
         self.evaluators = Evaluators(
@@ -146,6 +154,8 @@ class Training:
         for evaluator in (self.evaluator, *self.evaluation.beside.values()):
             IterationSeed(seed, stream=1, process=rank).attach(evaluator)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._seek)
+        if assembly.is_shared_out(config):  # DDP does so by itself
+            trainer.add_event_handler(Events.ITERATION_STARTED, lambda engine: distributed.share_buffers(self.model))
 
         # measure raw gradients, change them, judge, (step), schedule, average
         if self.measurements is not None:
@@ -232,8 +242,14 @@ class Training:
         Raises:
             AssemblyError: they cannot be read.
         """
-        if optional(self.recipe, "initialize") is not None:
+        if optional(self.recipe, "initialize") is None:
+            return
+        if not assembly.is_shared_out(self.config):
             assembly.ask(self.recipe, "initialize", self.model)
+            return
+        whole = assembly.build_model(self.recipe, self.config, self.precision)
+        assembly.ask(self.recipe, "initialize", whole)
+        give_state(self.model, state_of(whole))
 
     def _seek(self, engine: Engine) -> None:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""

@@ -19,7 +19,7 @@ def build_splits(recipe: Recipe, *, training: bool = True) -> Splits:
     """The recipe's datasets, made where they are functions; without ``training`` only the validation data is.
 
     Raises:
-        AssemblyError: data cannot be read or a split is empty.
+        AssemblyError: data cannot be read, a split is empty, or processes see different numbers of samples.
     """
     splits = ask(recipe, "datasets")
     if not isinstance(splits, Splits):
@@ -29,7 +29,19 @@ def build_splits(recipe: Recipe, *, training: bool = True) -> Splits:
         return Splits(train=None, val=val)
     others = {name: _made(dataset, name) for name, dataset in splits.others.items()}
     test = _made(splits.test, "test") if splits.test is not None else None
-    return Splits(train=_made(splits.train, "train"), val=val, test=test, others=others)
+    train = _made(splits.train, "train")
+    _check_alike({"train": len(train), "val": len(val)})
+    return Splits(train=train, val=val, test=test, others=others)
+
+
+def _check_alike(own: dict[str, int]) -> None:
+    """Refuse data that is not the same for all processes, as on hosts with a disk each: their batches would not be."""
+    everybodys = distributed.gather(own)
+    for split in own:
+        counts = [lengths[split] for lengths in everybodys]
+        if len(set(counts)) > 1:
+            told = ", ".join(f"{count} on process {rank}" for rank, count in enumerate(counts))
+            raise AssemblyError(f"data.{split}: processes see different numbers of samples ({told}): give all the same")
 
 
 def _made(dataset: Any, split: str) -> Any:
@@ -60,7 +72,7 @@ def training_data(recipe: Recipe, config: Config, dataset: Any, device: torch.de
     """The loader of the training split; each process takes its share of every batch.
 
     Raises:
-        AssemblyError: the batch cannot be shared out evenly, or the data is smaller than the number of processes.
+        AssemblyError: the batch cannot be shared out evenly.
     """
     world, settings = distributed.world_size(), config.data
     if settings.batch_size % world:
@@ -70,8 +82,6 @@ def training_data(recipe: Recipe, config: Config, dataset: Any, device: torch.de
         )
     sampler = BatchSampler(len(dataset), settings.batch_size, seed=config.trainer.seed,
                            rank=distributed.rank(), world_size=world)  # fmt: skip
-    if len(sampler) == 0:
-        raise AssemblyError(f"data.train: {len(dataset)} samples are too few for {world} processes")
     loader = Loader(
         dataset,
         sampler,

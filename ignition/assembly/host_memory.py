@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from ignition.sharding import own_share
+
 MEMINFO = Path("/proc/meminfo")
 SHARE = 0.5  # of what is free, that snapshots may take
 
@@ -28,9 +30,11 @@ def states_size(objects: Mapping[str, Any]) -> int:
     for thing in objects.values():
         module = thing if isinstance(thing, nn.Module) else getattr(thing, "module", None)
         if module is not None:
-            size += sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+            size += sum(
+                own_share(tensor).nbytes for tensor in module.state_dict().values() if hasattr(tensor, "nbytes")
+            )
         for group in getattr(thing, "param_groups", ()):
-            size += 2 * sum(parameter.numel() * parameter.element_size() for parameter in group["params"])
+            size += 2 * sum(own_share(parameter).nbytes for parameter in group["params"])
     return size
 
 

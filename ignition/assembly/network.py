@@ -1,13 +1,11 @@
-"""The recipe's model: on its device, over all processes, with a checkpoint's weights."""
+"""The recipe's model: on its device, with a checkpoint's weights."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ignition import distributed
 from ignition.assembly.recipe_parts import AssemblyError, ask
@@ -49,15 +47,6 @@ def build_model(recipe: Recipe, config: Config, precision: Precision) -> nn.Modu
             if parameter.ndim == 4:  # weights of 2-D convolutions; `Module.to` would stumble over those of 3-D ones
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model
-
-
-def over_processes(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as it is trained: wrapped where many processes share their gradients."""
-    if distributed.world_size() == 1:
-        return model
-    # Said of layers whose gradient is laid out otherwise than its bucket: no fault, and nothing to do about it.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
 def chosen_weights(config: Config, payload: Payload) -> dict[str, torch.Tensor]:

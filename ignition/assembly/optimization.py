@@ -87,6 +87,8 @@ def _matching(model: nn.Module, patterns: list[str]) -> list[nn.Parameter]:
     return [parameter for name, parameter in named.items() if any(re.search(pattern, name) for pattern in patterns)]
 
 
-def average_of(config: Config, model: nn.Module) -> EMA | None:
-    """The average of the weights, if the config asks for one."""
-    return EMA(model, decay=config.ema.decay, warmup=config.ema.warmup) if config.ema is not None else None
+def average_of(config: Config, model: nn.Module, module: nn.Module | None = None) -> EMA | None:
+    """The average of the weights, if the config asks for one; in ``module``, if the model cannot be copied."""
+    if config.ema is None:
+        return None
+    return EMA(model, decay=config.ema.decay, warmup=config.ema.warmup, module=module)

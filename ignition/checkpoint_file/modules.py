@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from ignition.checkpoint_file.content import is_finite
+from ignition.sharding import is_shared_out, like, own_share
 
 
 def unwrapped(thing: Any) -> Any:
@@ -39,11 +41,27 @@ def state_of(thing: Any) -> Any:
 
 
 def give_state(thing: Any, state: Any) -> None:
-    """Load what `state_of` gave."""
+    """Load what `state_of` gave; whole tensors, or own shares, also where the weights are shared out over processes."""
     if isinstance(thing, nn.Module):
         thing = unwrapped(thing)
-        state = {name: state[plain_name(name)] for name in thing.state_dict()}
+        state = {name: like(state[plain_name(name)], own) for name, own in thing.state_dict().items()}
+    elif isinstance(thing, Optimizer):
+        state = _shared_out(state, thing)
     thing.load_state_dict(state)
+
+
+def _shared_out(state: Any, optimizer: Optimizer) -> Any:
+    """An optimizer's state, what belongs to a parameter shared out over processes as the parameter is."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not any(map(is_shared_out, parameters)):
+        return state
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    of = dict(zip(numbers, parameters))
+    moments = {
+        number: {name: like(value, of[number]) for name, value in entries.items()} if number in of else entries
+        for number, entries in state["state"].items()
+    }
+    return {**state, "state": moments}
 
 
 def misfits(module: nn.Module, saved: Any) -> list[str]:
@@ -55,7 +73,9 @@ def misfits(module: nn.Module, saved: Any) -> list[str]:
     shapes = [
         f"{name} is {list(saved[name].shape)} there and {list(value.shape)} here"
         for name, value in own.items()
-        if isinstance(value, torch.Tensor) and name in saved and saved[name].shape != value.shape
+        if isinstance(value, torch.Tensor)
+        and name in saved
+        and saved[name].shape not in (value.shape, own_share(value).shape)
     ]
     found = [(lacking, "it lacks "), (foreign, "it has besides "), (shapes, "")]
     return [text + ", ".join(names[:3]) + ("" if len(names) < 4 else ", ...") for names, text in found if names]

@@ -11,6 +11,7 @@ from torch import nn
 from ignition.checkpoint_file.content import Payload
 from ignition.checkpoint_file.file import VERSION, BadCheckpoint
 from ignition.checkpoint_file.modules import give_state, misfits, state_of
+from ignition.sharding import gathered
 
 # What a checkpoint says of itself, beside the states.
 OWN_KEYS = ("version", "iteration", "epoch", "epoch_length", "score", "metric", "mode", "not_finite")
@@ -30,8 +31,11 @@ def check_names(objects: Mapping[str, Any]) -> None:
 
 
 def states_of(objects: Mapping[str, Any], **told: Any) -> Payload:
-    """All that goes into a checkpoint: what it says of itself, and the states of the objects as they are now."""
-    return {"version": VERSION, **told, **{name: state_of(thing) for name, thing in objects.items()}}
+    """All that goes into a checkpoint: what it says of itself, and the states of the objects as they are now.
+
+    What is shared out over processes is whole in it, on process 0: one file, whatever the number of processes.
+    """
+    return {"version": VERSION, **told, **{name: gathered(state_of(thing)) for name, thing in objects.items()}}
 
 
 def give_states(path: Path, payload: Payload, objects: Mapping[str, Any], optional: Collection[str]) -> None:

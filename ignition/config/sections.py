@@ -98,6 +98,10 @@ class Trainer(Section):
         default="off", description="mixed precision; `auto`: bf16 on a GPU that has it in hardware, else off"
     )
     compile: bool = Field(default=False, description="`torch.compile` the model")
+    parallel: Literal["ddp", "fsdp2"] = Field(
+        default="ddp",
+        description="over many processes: each has the whole model, or a share of weights, gradients and moments",
+    )
     channels_last: bool = Field(default=False, description="memory layout of images; faster on most GPUs")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, ...")
     evaluate_every: int = Field(
@@ -358,4 +362,33 @@ def inconsistencies(config: Config) -> list[tuple[Path, str]]:
         limits = "norm, value and agc have one"
         text = f"'tighten_clip' needs a limit to lower, and clip.kind is '{config.clip.kind}': {limits}"
         found.append((("stability", "on"), text))
+    if config.trainer.parallel == "fsdp2":
+        found += _cannot_be_shared_out(config)
+    return found
+
+
+# Optimizers that move each element by its own gradient and moments alone, so that a share of the weights is enough.
+ELEMENTWISE = (
+    "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD",
+)  # fmt: skip
+
+
+def _cannot_be_shared_out(config: Config) -> list[tuple[Path, str]]:
+    """Settings that do not go with weights that are shared out over processes."""
+    trainer, why = config.trainer, "with trainer.parallel: fsdp2"
+    found: list[tuple[Path, str]] = []
+    if trainer.compile:
+        found.append(
+            (("trainer", "compile"), f"expected false {why}: it gathers weights in between, where a graph ends")
+        )
+    if trainer.amp == "fp16":
+        found.append((("trainer", "amp"), f"expected bf16 or off {why}: a loss scale is kept by each process alone"))
+    if config.optimizer.name not in ELEMENTWISE:
+        names = ", ".join(ELEMENTWISE)
+        text = f"expected one of {names} {why}: others need whole matrices; found '{config.optimizer.name}'"
+        found.append((("optimizer", "name"), text))
+    if config.clip.kind == "agc":
+        found.append((("clip", "kind"), f"expected another than 'agc' {why}: it needs whole rows and biases"))
+    if "agc" in config.logging.shadow_clipping:
+        found.append((("logging", "shadow_clipping"), f"expected no 'agc' {why}: it needs whole rows and biases"))
     return found

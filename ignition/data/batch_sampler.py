@@ -19,7 +19,8 @@ class BatchSampler(Sampler[list[SampleKey]]):
     Each pass is the next epoch, if `seek` says nothing else; a resumed run has to say where it goes on.
 
     All processes compute the same batches and each takes every ``world_size``-th sample of each, so that a run sees
-    the same batches on any number of processes. A last batch too small to give every process a sample is left out.
+    the same batches on any number of processes. Where a last batch is too small to give every process a sample, those
+    without one are lent one of it, so that all take part in the step: what is lent counts nothing (`is_lent`).
 
     A sample that was blamed often enough (`blame`) is in quarantine from the next pass on: what was handed out of a
     pass, to loader workers too, is never called back, so a pass resumed in its middle is the one that was begun. In its
@@ -70,8 +71,11 @@ class BatchSampler(Sampler[list[SampleKey]]):
         self._untouched = 0  # the first epoch of which no batch was handed out
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.length, self.batch_size)
-        return whole + (rest >= self.world_size and rest > 0)
+        return -(-self.length // self.batch_size)
+
+    def is_lent(self, batch: int) -> bool:
+        """Whether what this process has of ``batch`` (from 0) is another's, for want of a sample of its own."""
+        return self.rank >= min(self.batch_size, self.length - batch * self.batch_size)
 
     def seek(self, *, epoch: int, batch: int = 0) -> None:
         """Let the next pass be that of ``epoch`` (from 0), from ``batch`` on. Reads no data."""
@@ -116,8 +120,8 @@ class BatchSampler(Sampler[list[SampleKey]]):
         epoch, order, left_out = self.epoch, self.order(self.epoch), self.left_out(self.epoch)
         self._untouched = epoch + 1
         for batch in range(self.start, len(self)):
-            first = batch * self.batch_size
-            mine = order[first + self.rank : first + self.batch_size : self.world_size]
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            mine = whole[self.rank % len(whole) :: self.world_size]
             yield [SampleKey(epoch, index, left_out) for index in mine.tolist()]
         if self.epoch == epoch:  # else somebody has sought another place meanwhile
             self.epoch, self.start = epoch + 1, 0

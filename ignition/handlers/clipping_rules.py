@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import nn
 
-from ignition.handlers.gradients import HALVES, Gradients, Number, alike, norms, number, real_view, where
+from ignition.handlers.gradients import HALVES, Gradients, Number, alike, number, real_view, where
 
 
 class Verdict(NamedTuple):
@@ -82,7 +82,7 @@ class MaxValue:
         self.max_value *= factor
 
     def judge(self, gradients: Gradients) -> Verdict:
-        over = norms(map(real_view, gradients.tensors), math.inf) > self.max_value
+        over = gradients.norms(math.inf) > self.max_value
         return Verdict(where(gradients.size > 0, number(over.float().mean()), 0.0), self.max_value)
 
     def cut(self, gradients: Gradients, verdict: Verdict) -> None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ignition.checkpoint_file import give_state, misfits, state_of
 from ignition.checkpoint_file.modules import plain_name, unwrapped
 from ignition.events import StepEvents, watch
+from ignition.sharding import like, own_shares
 
 
 class EMA:
@@ -34,6 +35,8 @@ class EMA:
         decay: share of the old average that a step keeps; 0.999 halves what a weight counts in 693 steps.
         warmup: keep less of it at first, ``(1 + n) / (10 + n)`` after ``n`` updates (TensorFlow's
             ``ExponentialMovingAverage``, 2015), so that the first, bad weights are soon forgotten.
+        module: what holds the average, with the same parts; a copy of the model if None. A model whose weights are
+            shared out over processes cannot be copied: copy it before, and share the copy out alike.
 
     Attributes:
         module: the averaged model, not wrapped; without gradients.
@@ -48,12 +51,12 @@ class EMA:
     5.25
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.999, *, warmup: bool = True):
+    def __init__(self, model: nn.Module, decay: float = 0.999, *, warmup: bool = True, module: nn.Module | None = None):
         if not 0.0 < decay < 1.0:
             raise ValueError(f"decay is {decay}; it must be above 0 and below 1")
         self.decay, self.warmup, self.updates = decay, warmup, 0
         self._model = unwrapped(model)
-        self.module: nn.Module = copy.deepcopy(self._model).eval().requires_grad_(False)
+        self.module: nn.Module = (module or copy.deepcopy(self._model)).eval().requires_grad_(False)
         self._averaged: list[_Group] = []
         self._copied: list[_Group] = []
         self._applied = False
@@ -142,7 +145,7 @@ class EMA:
             raise ValueError(f"the saved average is of another model: {'; '.join(problems)}")
         give_state(self.module, state["module"])
         for name, wide in self._wide.items():
-            wide.copy_(state["module"][name])
+            wide.copy_(like(state["module"][name], wide))
         self.updates = state["updates"]
 
     # ------------------------------------------------------------------------------------------------ the tensors
@@ -168,15 +171,16 @@ class EMA:
         for group in self._averaged + self._copied:
             torch._foreach_copy_(group.own(), group.live())
             if group.wide:
-                torch._foreach_copy_(group.wide, group.live())
+                torch._foreach_copy_(own_shares(group.wide), group.live())
 
     def _average(self, share: float) -> None:
         """Move the average by ``share`` of its distance to the weights. Where there is none it does not move."""
         for group in self._averaged:
             live, own = group.live(), group.own()
             if group.wide:
-                torch._foreach_add_(group.wide, torch._foreach_sub(live, group.wide), alpha=share)
-                torch._foreach_copy_(own, group.wide)
+                wide = own_shares(group.wide)
+                torch._foreach_add_(wide, torch._foreach_sub(live, wide), alpha=share)
+                torch._foreach_copy_(own, wide)
             else:
                 torch._foreach_lerp_(own, live, share)
         for group in self._copied:
@@ -195,17 +199,17 @@ class _Slot(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Tensors of one type on one device, in the trained model and in its average."""
+    """Tensors of one type on one device, in the trained model and in its average; the own shares of them."""
 
     live_slots: list[_Slot]
     own_slots: list[_Slot]
     wide: list[torch.Tensor]
 
     def live(self) -> list[torch.Tensor]:
-        return [holder[key] for holder, key, _ in self.live_slots]
+        return own_shares([holder[key] for holder, key, _ in self.live_slots])
 
     def own(self) -> list[torch.Tensor]:
-        return [holder[key] for holder, key, _ in self.own_slots]
+        return own_shares([holder[key] for holder, key, _ in self.own_slots])
 
 
 def _slots(module: nn.Module, kind: str) -> list[_Slot]:

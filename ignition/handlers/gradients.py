@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ignition.sharding import over_all_shares, own_shares
+
 # A float where reading waits for nothing, on the CPU; elsewhere a 0-dim tensor that is never read. What rules compute
 # with it is written once for both.
 Number = Any
@@ -19,7 +21,8 @@ class Gradients:
 
     Attributes:
         parameters: those that have a gradient with elements in it.
-        tensors: their gradients; of a sparse one its values, [touched rows, ...], equal rows added up.
+        tensors: their gradients; of a sparse one its values, [touched rows, ...], equal rows added up; where weights
+            are shared out over processes, the own shares of them.
         norm: the L2 norm of all together, 0-dim, float32 or wider, on the device of the first.
         size: the norm where it is finite, and 0 where it is not: no limit is exceeded then.
         sparse: parameters with a sparse gradient, and that gradient with equal rows added up.
@@ -39,8 +42,13 @@ class Gradients:
                 gradient = gradient._values()
             self.parameters.append(parameter)
             self.tensors.append(gradient)
-        self.norm = torch.linalg.vector_norm(norms(self.tensors)) if self.tensors else torch.zeros(())
+        self._whole, self.tensors = self.tensors, own_shares(self.tensors)
+        self.norm = torch.linalg.vector_norm(self.norms()) if self.tensors else torch.zeros(())
         self.size = number(self.norm.nan_to_num(nan=0.0, posinf=0.0))
+
+    def norms(self, order: float = 2.0) -> torch.Tensor:
+        """The norm of each gradient, [tensors], over all processes; real and imaginary parts count by themselves."""
+        return norms(map(real_view, self._whole) if order != 2.0 else self._whole, order)
 
     def own(self) -> None:
         """Make ``tensors`` what the optimizer will see, so that it counts to change them in place."""
@@ -79,8 +87,17 @@ def alike(tensors: Iterable[torch.Tensor]) -> list[list[torch.Tensor]]:
 
 
 def norms(tensors: Iterable[torch.Tensor], order: float = 2.0) -> torch.Tensor:
-    """Norms of all tensors, [tensors] in their order, on the device of the first; of 16-bit tensors in float32."""
+    """Norms of all tensors, [tensors] in their order, on the device of the first; of 16-bit tensors in float32.
+
+    Of tensors that are shared out over processes they are the norms of the whole ones; all must ask together.
+    """
     tensors = list(tensors)
+    return over_all_shares(_norms_here(own_shares(tensors), order), tensors, order)
+
+
+def _norms_here(tensors: list[torch.Tensor], order: float) -> torch.Tensor:
+    if order != 2.0:  # a process may have no row of a small tensor, and nothing has no largest element
+        tensors = [tensor if tensor.numel() else tensor.new_zeros(1) for tensor in tensors]
     found: dict[int, torch.Tensor] = {}
     for group in alike(tensors):
         part = torch._foreach_norm(group, order, dtype=torch.float32 if group[0].dtype in HALVES else None)

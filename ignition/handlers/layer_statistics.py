@@ -16,6 +16,7 @@ from ignition import distributed
 from ignition.checkpoint_file.modules import plain_name, unwrapped
 from ignition.events import StepEvents, watch
 from ignition.handlers.gradients import norms
+from ignition.sharding import own_shares
 
 Row = dict[str, Any]
 
@@ -151,7 +152,7 @@ class LayerStatistics:
         parts = [measured.weights, measured.gradients]
         if changed:
             changes = [measured.before[name] for name in changed]
-            torch._foreach_sub_(changes, [measured.parameters[name] for name in changed])
+            torch._foreach_sub_(own_shares(changes), own_shares([measured.parameters[name] for name in changed]))
             parts.append(norms(changes))
         numbers = iter(torch.cat([part.to(measured.weights.device) for part in parts]).tolist())
         layers: dict[str, dict[str, float]] = {name: {"weight": next(numbers)} for name in measured.parameters}

@@ -16,6 +16,7 @@ from ignition import checkpoint_file, distributed
 from ignition.checkpoint_file import HostCopy, NotFinite, Payload
 from ignition.events import Diverged, StepEvents, watch
 from ignition.handlers.consensus import Consensus
+from ignition.sharding import own_part, sharded_parts
 
 if TYPE_CHECKING:
     from ignition.handlers.learning_rate import LearningRate
@@ -207,7 +208,7 @@ class Recovery:
         self._drop([one for one in self._snapshots if one.iteration >= iteration])
         self._stepped, self._steps, self._changed = False, 0, iteration
         taken = {**self._along, **self.objects}
-        states: Payload = {name: checkpoint_file.state_of(thing) for name, thing in taken.items()}
+        states: Payload = {name: own_part(checkpoint_file.state_of(thing)) for name, thing in taken.items()}
         checkpoint_file.check_plain(states)
         if distributed.agree(int(self._is_broken(states, iteration))):
             return False
@@ -237,8 +238,11 @@ class Recovery:
         """The snapshots from which the run came to ``iteration`` without a return in between; the oldest first.
 
         Each as the iteration after which it was taken, and its states. They are in the host's memory, and good until
-        the next snapshot is taken: write them, or copy them, before.
+        the next snapshot is taken: write them, or copy them, before. None where weights are shared out over processes:
+        each has snapshots of its share alone.
         """
+        if any(isinstance(thing, nn.Module) and sharded_parts(thing) for thing in self.objects.values()):
+            return []
         since = max((done.iteration for done in self.returns if done.iteration < iteration), default=-1)
         leading = [one for one in self._snapshots if since <= one.iteration < iteration]
         for one in leading:
@@ -340,7 +344,7 @@ def _give(thing: Any, state: Any) -> None:
     now, groups = [dict(group) for group in thing.param_groups], thing.state_dict()["param_groups"]
     for group, saved in zip(groups, state["param_groups"]):  # one that was added since has nothing to go back to
         group.update({key: value for key, value in saved.items() if key != "params"})
-    thing.load_state_dict({**state, "param_groups": groups})
+    checkpoint_file.give_state(thing, {**state, "param_groups": groups})
     for group, before in zip(thing.param_groups, now, strict=True):
         group.update({key: before[key] for key in SCHEDULED if key in before})  # a rate's tensor stays the same
     thing.zero_grad(set_to_none=True)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignition.checkpoint_file.modules import plain_name
+from ignition.sharding import is_shared_out
 
 Layer = dict[str, float]
 
@@ -21,6 +22,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam and its kin
 
 def sizes(model: nn.Module, optimizer: Optimizer) -> dict[str, Layer]:
     """Of each parameter ``weight`` (L2 norm), ``largest`` (magnitude), ``not_finite`` (count), and its moments' norms.
+
+    Of a parameter that is shared out over processes there are ``elements`` alone: one process has not the rest of it.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = nn.init.constant_(model.weight, 3.0)
@@ -32,7 +35,7 @@ def sizes(model: nn.Module, optimizer: Optimizer) -> dict[str, Layer]:
     measured: list[torch.Tensor] = []
     for name, parameter in model.named_parameters():
         row = found[plain_name(name)] = {"elements": parameter.numel()}
-        if not parameter.numel():
+        if not parameter.numel() or is_shared_out(parameter):
             continue
         places.append((row, ("weight", "largest", "not_finite")))
         measured += _measures(parameter.detach())

@@ -21,7 +21,7 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Versions, git commit, command line, host.
 
-    Of the environment variables nothing but the world size, since they hold secrets.
+    Of the environment variables nothing but the world size and the launch, since they hold secrets.
     """
     return {
         "started": now(),
@@ -31,9 +31,24 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "launch": launch(),
         "git": _git(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
     }
+
+
+def launch() -> str | None:
+    """What torchrun's launch is called, the same after each of its restarts; None where it was started without."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
+
+
+def is_restarted() -> bool:
+    """Whether torchrun says that it has started these processes again.
+
+    It does so on the host of a process that has failed; on the others, and where hosts come and go, it may not.
+    """
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _git() -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ignition.rundir.bundles import Bundles
-from ignition.rundir.environment import environment, now
+from ignition.rundir.environment import environment, is_restarted, launch, now
 from ignition.rundir.lock import Locked, locked
 from ignition.rundir.rows import Rows, read_json, replace_file, to_json
 
@@ -137,12 +137,32 @@ class RunFolder:
     @classmethod
     def newest(cls, root: str | Path, recipe: str, config_name: str) -> Path | None:
         """The run of that config with the highest number, if there is one."""
+        return next(cls._newest_first(root, recipe, config_name), None)
+
+    @classmethod
+    def of_this_launch(cls, root: str | Path, recipe: str, config_name: str) -> Path | None:
+        """The run of that config that this launch of torchrun has begun, before it started its processes again."""
+        if launch() is None:
+            return None
+        return next(filter(cls.is_of_this_launch, cls._newest_first(root, recipe, config_name)), None)
+
+    @classmethod
+    def is_of_this_launch(cls, path: str | Path) -> bool:
+        """Whether the folder ``path`` holds a run that this launch of torchrun has begun and not brought to its end."""
+        name, run = launch(), cls(path)
+        if name is None or run.read_environment().get("launch") != name:
+            return False
+        # Where a person has named the launch, the name may come again; without a name, a process's number may.
+        named = os.environ.get("TORCHELASTIC_RUN_ID") != "none"
+        return is_restarted() or (named and run.read_status().get("status") not in ("finished", "stopped", "diverged"))
+
+    @classmethod
+    def _newest_first(cls, root: str | Path, recipe: str, config_name: str) -> Iterator[Path]:
         parent = Path(root).expanduser().absolute() / _checked(recipe)
         for number in sorted(_numbered(parent, _checked(config_name)), reverse=True):
             path = parent / f"{config_name}-{number:03d}"
             if cls.is_run(path):
-                return path
-        return None
+                yield path
 
     def _missing(self) -> list[str]:
         """Which of the files that make a run are not there."""

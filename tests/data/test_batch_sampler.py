@@ -22,12 +22,15 @@ def test_processes_share_the_batches_that_one_process_would_see(length, batch_si
     shares = [BatchSampler(length, batch_size, seed=3, rank=rank, world_size=world) for rank in range(world)]
     for share in shares:
         share.seek(epoch=epoch)
-    together = [set().union(*parts) for parts in zip(*shares)]
-    whole = [set(batch) for batch in alone]
-    assert together == whole[: len(shares[0])]
-    assert all(len(share) == len(shares[0]) for share in shares)
-    left_out = len(whole) - len(together)
-    assert left_out == (0 < length % batch_size < world)  # a last batch too small for all is left out
+    parts = [list(share) for share in shares]
+    assert all(len(share) == len(alone) for share in shares)
+    for number, batch in enumerate(alone):
+        lent = [share.is_lent(number) for share in shares]
+        own = [key for share, is_lent in zip(parts, lent) if not is_lent for key in share[number]]
+        assert sorted(own) == sorted(batch)  # each sample once
+        assert lent == [rank >= len(batch) for rank in range(world)]  # in a batch too small for all
+        assert all(len(share[number]) == 1 for share, is_lent in zip(parts, lent) if is_lent)
+        assert all(set(share[number]) <= set(batch) for share in parts)
 
 
 def test_without_a_word_each_pass_is_the_next_epoch():
@@ -95,7 +98,7 @@ def test_two_processes_replace_alike(length, batch_size, data):
     parts = list(zip(*(batches(sampler, epoch=1) for sampler in world), strict=True))
     for number, (first, second) in enumerate(parts):
         together = world[0].indices(1, number)
-        assert (first, second) == (together[::2], together[1::2])
+        assert (first, second) == (together[::2], together[1::2] or together)  # a single one is lent
 
 
 @given(length=st.integers(4, 40), batch_size=st.integers(1, 8), data=st.data())

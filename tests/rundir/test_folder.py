@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -267,3 +268,42 @@ def test_a_picture_has_a_place_even_where_somebody_cleared_the_folder(tmp_path):
     path = run.picture(12, "../a b")
     assert path == run.path / "pictures/epoch-0012-..-a-b.png"
     path.touch()
+
+
+def launched(place, launch, status):
+    run = RunFolder.create_at(place)
+    run.write_config("{}\n")
+    run.write_recipe("class Recipe: ...\n")
+    run.write_environment({"launch": launch})
+    run.write_status(status=status)
+    return run.path
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, None),  # no torchrun
+        ({"TORCHELASTIC_RUN_ID": "night"}, "depth-002"),  # the newest that has not come to its end
+        ({"TORCHELASTIC_RUN_ID": "night", "TORCHELASTIC_RESTART_COUNT": "1"}, "depth-003"),
+        ({"TORCHELASTIC_RUN_ID": "day", "TORCHELASTIC_RESTART_COUNT": "1"}, None),
+        ({"TORCHELASTIC_RUN_ID": "none"}, None),  # no name, and not started again: a run of its own
+    ],
+)
+def test_processes_started_again_find_the_run_of_their_launch(tmp_path, monkeypatch, variables, found):
+    for name in ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for number, (launch, status) in enumerate(
+        [("night", "failed"), ("night", "running"), ("night", "finished"), (None, "failed")], start=1
+    ):
+        launched(tmp_path / "depth" / f"depth-{number:03d}", launch, status)
+    path = RunFolder.of_this_launch(tmp_path, "depth", "depth")
+    assert (path.name if path else None) == found
+
+
+def test_a_launch_without_a_name_is_known_by_its_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    path = launched(tmp_path / "depth" / "depth-001", f"{socket.gethostname()}:{os.getppid()}", "failed")
+    assert RunFolder.of_this_launch(tmp_path, "depth", "depth") == path
