@@ -38,7 +38,7 @@ FLOORS = {
         "supervision",
         "training",
     },
-    4: {"command_line", "run", "evaluate", "check", "drill", "find_learning_rate", "replay"},
+    4: {"command_line", "run", "evaluate", "check", "drill", "exact_resume", "find_learning_rate", "replay"},
 }
 PARTS = ROOT / "recipes" / "parts"
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
