@@ -38,8 +38,8 @@ def guarded(command: Callable[[], int], *, show_traceback: bool = False) -> int:
     from ignition.checkpoint_file import BadCheckpoint
     from ignition.config import ConfigError
     from ignition.data import BadSample
+    from ignition.drill.training_faults import FaultError
     from ignition.events import Diverged
-    from ignition.faults import FaultError
     from ignition.handlers.checkpoint import SavingFailed
     from ignition.loss_terms import LossError
     from ignition.recipe import RecipeError

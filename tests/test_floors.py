@@ -30,7 +30,6 @@ FLOORS = {
         "assembly",
         "before_and_after",
         "evaluations",
-        "faults",
         "incidents",
         "lifecycle",
         "reporting",
