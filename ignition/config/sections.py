@@ -169,6 +169,11 @@ class Checkpoints(Section):
     mode: Mode = Field(default="min", description="whether lower or higher is better")
     asynchronous: bool = Field(default=False, description="copy to host memory, and write while the run goes on")
     safetensors: bool = Field(default=False, description="the weights also as `best.safetensors`, `last.safetensors`")
+    max_failures: int = Field(
+        default=3,
+        ge=1,
+        description="iterations in a row whose save fails that end the run, on a full disk for instance",
+    )
 
 
 Action = Literal["tell", "blame", "skip", "tighten_clip", "cut_rate", "leave_out", "rollback", "stop"]

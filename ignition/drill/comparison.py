@@ -42,7 +42,7 @@ def flip_bits(path: Path, count: int, seed: int = 0) -> dict[str, int]:
 
     The last one that is refused takes the place of the file.
     """
-    whole, data, numbers = load(path), path.read_bytes(), random.Random(seed)  # nosec B311: which bit, no secret
+    whole, data, numbers = load(path), path.read_bytes(), random.Random(seed)
     tally, copy, refused = {"refused": 0, "the same": 0, "wrong": 0}, path.with_name("flipped.pt.part"), b""
     for _ in range(count):
         place, bit = numbers.randrange(len(data)), numbers.randrange(8)

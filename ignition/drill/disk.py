@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import signal
-import subprocess  # nosec B404: mount and umount, with fixed words
+import subprocess  # mount and umount, with fixed words  # nosec B404
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import socket
-import subprocess  # nosec B404: git, with fixed words
+import subprocess  # git, with fixed words  # nosec B404
 import sys
 from datetime import datetime
 from typing import Any

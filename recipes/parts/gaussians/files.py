@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle  # nosec B403: for the name of its error; nothing is unpickled
+import pickle  # its error alone; nothing is unpickled  # nosec B403
 import zipfile
 from pathlib import Path
 
