@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ignition.drill import comparison, disk
-from ignition.drill.sandbox import ACT_AT, KILLED_AT, SAVE_EVERY, Ended, Lost, NotApplicable, Sandbox
+from ignition.drill.child import Ended, Lost
+from ignition.drill.sandbox import ACT_AT, KILLED_AT, SAVE_EVERY, NotApplicable, Sandbox
 from ignition.drill.short_runs import ITERATIONS
 from ignition.rundir import RunFolder
 

@@ -8,13 +8,15 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ignition.command_line import FAILED, FINISHED, say
 from ignition.config import load_config
 from ignition.drill.accidents import BODIES
+from ignition.drill.child import Lost
 from ignition.drill.report import LOST, NOT_APPLICABLE, SURVIVED, Result, print_results
-from ignition.drill.sandbox import SMALL, Lost, NotApplicable, Sandbox, interruptible
+from ignition.drill.sandbox import SMALL, NotApplicable, Sandbox, interruptible
 from ignition.drill.short_runs import EPOCHS
 from ignition.drill.training_faults import FaultError
 from ignition.recipe import load_recipe
@@ -43,7 +45,9 @@ def survive(arguments: argparse.Namespace, names: list[str]) -> int:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruptible())
-        place = Path(stack.enter_context(_place(arguments.output)))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ignition-drill-"))
+        stack.enter_context(_temporary_files_in(scratch))
+        place = _empty_folder(arguments.output) if arguments.output is not None else Path(scratch)
         sandbox = Sandbox(place, words, recipe, workers=config.data.workers, timeout=arguments.timeout)
         stack.callback(sandbox.close)
         say("two short runs to begin with: one to which nothing happens, and one that is killed")
@@ -71,14 +75,22 @@ def _result(sandbox: Sandbox, name: str) -> Result:
     return Result(name, verdict, time.monotonic() - began, seen)
 
 
-def _place(output: str | None) -> contextlib.AbstractContextManager[str]:
+@contextlib.contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """A loader worker that is killed leaves its temporary files; in the processes begun here they lie in ``folder``."""
+    former, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = former
+
+
+def _empty_folder(output: str) -> Path:
     """The folder to work in.
 
     Raises:
-        FaultError: there is something in it.
+        FaultError: it cannot be made, or there is something in it.
     """
-    if output is None:
-        return tempfile.TemporaryDirectory(prefix="ignition-drill-")
     folder = Path(output).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,4 +98,4 @@ def _place(output: str | None) -> contextlib.AbstractContextManager[str]:
             raise FaultError(f"{folder} is not empty: name another folder for --output")
     except OSError as error:
         raise FaultError(f"cannot work in {folder}: {error.strerror}") from error
-    return contextlib.nullcontext(str(folder))
+    return folder
