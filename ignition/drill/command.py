@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     of_a_fault = [name for name in ("at", "steps", "size", "labels") if getattr(arguments, name) is not None]
     if of_a_fault:
         command.error(f"--{of_a_fault[0]} belongs to a --fault")
-    of_a_run = [name for name in ("resume", "check", "find_lr") if getattr(arguments, name) not in (None, False)]
+    ours, defaults = ("recipe", "settings", "config", "output"), vars(run.parser().parse_args(["RECIPE.py"]))
+    given = {name for name, value in defaults.items() if getattr(arguments, name) != value}
+    of_a_run = sorted(given.difference(ours))
     if of_a_run:
         command.error(f"--{of_a_run[0].replace('_', '-')} is for a run, and this begins and resumes runs of its own")
 
