@@ -11,7 +11,7 @@ help:
 	@echo "make run    train recipes/depth.py on its embedded data (ARGS='trainer.epochs=2' adds settings)"
 	@echo "make test   the test suite (ARGS='tests/handlers -x' chooses)"
 	@echo "make soak   tests that take minutes: hundreds of kills of one run"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy, bandit, and known weaknesses of the packages (asks pypi.org)"
 	@echo "make bench  what a training step costs beside other loops; how good the detectors are"
 	@echo "make docs   the reference pages: docs/config.md, and the API under build/docs"
 	@echo "make clean  remove .venv and caches"
@@ -54,6 +54,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml ignition recipes
+	$(BIN)/python .ci/audit.py
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/step_overhead.py

@@ -34,7 +34,7 @@ KNOWN = {
     ("ignition.config", "ConfigError"): BAD_USAGE,
     ("ignition.recipe", "RecipeError"): BAD_USAGE,
     ("ignition.assembly", "AssemblyError"): BAD_USAGE,
-    ("ignition.faults", "FaultError"): BAD_USAGE,
+    ("ignition.drill.training_faults", "FaultError"): BAD_USAGE,
     ("ignition.rundir", "RunFolderError"): BAD_USAGE,
     ("ignition.data", "BadSample"): FAILED,
     ("ignition.checkpoint_file", "BadCheckpoint"): FAILED,

@@ -83,6 +83,7 @@ def checkpoint_of(config: Config, folder: Path, objects: dict[str, Any]) -> Chec
         objects,
         keep=settings.keep,
         keep_best=settings.keep_best,
+        max_failures=settings.max_failures,
         metric=settings.metric,
         mode=settings.mode,
         every_minutes=settings.every_minutes,

@@ -11,6 +11,7 @@ from ignite.engine import Engine
 
 from ignition import distributed
 from ignition.assembly.host_memory import shortage, states_size
+from ignition.assembly.processes import is_shared_out
 from ignition.config import SNAPSHOTS, Config
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.gradient_clipping import GradientClipping
@@ -37,12 +38,15 @@ def recovery_of(
     if distributed.agree(int(bool(short))):
         log.warning("%s: a rollback goes back to the last checkpoint instead", short or "another process is short")
         return None
-    saved, size = config.checkpoint.snapshots, SNAPSHOTS * states_size(objects)
+    saved = config.checkpoint.snapshots
+    if saved is None:
+        # Where weights are shared out each process has snapshots of its own share, and a checkpoint is one file of all.
+        saved = not is_shared_out(config) and SNAPSHOTS * states_size(objects) <= SAVED_BYTES
     return Recovery(
         objects,
         learning_rate,
         keep=SNAPSHOTS,
-        save_snapshots=size <= SAVED_BYTES if saved is None else saved,
+        save_snapshots=saved,
         every=settings.snapshot_every or max(25, config.logging.every),
         cut=settings.cut,
         attempts=settings.attempts,

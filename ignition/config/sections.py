@@ -178,6 +178,11 @@ class Checkpoints(Section):
     )
     asynchronous: bool = Field(default=False, description="copy to host memory, and write while the run goes on")
     safetensors: bool = Field(default=False, description="the weights also as `best.safetensors`, `last.safetensors`")
+    max_failures: int = Field(
+        default=3,
+        ge=1,
+        description="iterations in a row whose save fails that end the run, on a full disk for instance",
+    )
 
 
 Action = Literal["tell", "blame", "skip", "tighten_clip", "cut_rate", "leave_out", "rollback", "stop"]
@@ -394,6 +399,9 @@ def _cannot_be_shared_out(config: Config) -> list[tuple[Path, str]]:
         found.append((("optimizer", "name"), text))
     if config.clip.kind == "agc":
         found.append((("clip", "kind"), f"expected another than 'agc' {why}: it needs whole rows and biases"))
+    if config.checkpoint.snapshots:
+        text = f"expected false {why}: each process has snapshots of its own share, and a checkpoint is one file"
+        found.append((("checkpoint", "snapshots"), text))
     if "agc" in config.logging.shadow_clipping:
         found.append((("logging", "shadow_clipping"), f"expected no 'agc' {why}: it needs whole rows and biases"))
     return found

@@ -7,10 +7,12 @@ import os
 import platform
 import shlex
 import socket
-import subprocess
+import subprocess  # git, with fixed words  # nosec B404
 import sys
 from datetime import datetime
 from typing import Any
+
+from ignition.rundir.secrets import clean
 
 PACKAGES = (
     "ignition-engine", "torch", "torchvision", "pytorch-ignite", "kornia", "numpy", "scipy", "pillow", "pydantic",
@@ -21,9 +23,10 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Versions, git commit, command line, host.
 
-    Of the environment variables nothing but the world size and the launch, since they hold secrets.
+    Of the environment variables nothing but the world size and the launch, since they hold secrets; what looks like one
+    in the rest, a token in the command line for instance, is ``***``.
     """
-    return {
+    found = {
         "started": now(),
         "command": shlex.join(sys.orig_argv),
         "folder": os.getcwd(),
@@ -35,6 +38,7 @@ def environment() -> dict[str, Any]:
         "git": _git(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
     }
+    return {name: clean(value) for name, value in found.items()}
 
 
 def launch() -> str | None:
@@ -56,9 +60,9 @@ def _git() -> dict[str, Any] | None:
     answers = []
     for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
         try:
-            done = subprocess.run(
-                ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, timeout=5, check=True
-            )
+            words = ["git", "--no-optional-locks", *arguments]
+            # no shell, no word from outside; whoever changes PATH has changed python as well
+            done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)  # nosec B603 B607
         except (OSError, subprocess.SubprocessError):
             return None
         answers.append(done.stdout.strip())

@@ -61,6 +61,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path):
+        if re.match(r"[a-zA-Z][\w+.-]+:/", str(path)):
+            raise RunFolderError(f"{path} is an address; a run folder is a path: fetch it first")
         self.path = Path(path).expanduser().absolute()
         self.metrics = Rows(self.path / METRICS)
         self.measurements = Rows(self.path / MEASUREMENTS)

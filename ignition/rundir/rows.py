@@ -101,6 +101,8 @@ class Rows:
         self._file = None
 
     def _append(self, line: bytes) -> None:
+        if self._file is not None and not _is_named(self._file, self.path):
+            self.close()  # moved away or removed: what goes there nobody would find
         if self._file is None:
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (stays open: a row must cost little)
             self._torn = _ends_torn(self.path)
@@ -175,6 +177,14 @@ def _row(line: bytes) -> dict[str, Any] | None:
 def _later(row: Mapping[str, Any], iteration: int) -> bool:
     value = row.get("iteration")
     return isinstance(value, (int, float)) and value > iteration
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Whether ``path`` still is the name of the open ``file``."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _ends_torn(path: Path) -> bool:

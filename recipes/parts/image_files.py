@@ -22,7 +22,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r")
+            return np.load(path, mmap_mode="r", allow_pickle=False)
         with Image.open(path) as image:
             return np.array(image)
     except UNREADABLE as error:

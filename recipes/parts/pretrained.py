@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import pickle
+import pickle  # its error alone; nothing is unpickled  # nosec B403
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

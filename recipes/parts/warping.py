@@ -95,4 +95,10 @@ def _pixel_grid(field: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _sample(image: torch.Tensor, columns: torch.Tensor, rows: torch.Tensor, border: bool) -> torch.Tensor:
     # align_corners: remap's pixel coordinates are those of pixel centres only with it.
-    return remap(image, columns, rows, padding_mode="border" if border else "zeros", align_corners=True)
+    if not border:
+        return remap(image, columns, rows, padding_mode="zeros", align_corners=True)
+    # Where a coordinate is NaN the border has no nearest pixel, and torch's backward pass on the CPU ends the process.
+    nowhere = columns.isnan() | rows.isnan()
+    columns, rows = columns.masked_fill(columns.isnan(), 0.0), rows.masked_fill(rows.isnan(), 0.0)
+    sampled = remap(image, columns, rows, padding_mode="border", align_corners=True)
+    return sampled.masked_fill(nowhere.unsqueeze(1), float("nan"))

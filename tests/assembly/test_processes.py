@@ -42,10 +42,17 @@ def test_a_model_of_one_small_part_travels_as_a_whole():
 def test_all_that_cannot_be_shared_out_is_told_at_once():
     settings = [
         "trainer.parallel=fsdp2", "trainer.compile=true", "trainer.amp=fp16", "optimizer.name=Muon", "clip.kind=agc",
-        "logging.shadow_clipping=[agc]",
+        "logging.shadow_clipping=[agc]", "checkpoint.snapshots=true",
     ]  # fmt: skip
     with pytest.raises(ConfigError) as refusal:
         load_config(None, overrides=settings)
     told = str(refusal.value)
-    for place in ("trainer.compile", "trainer.amp", "optimizer.name", "clip.kind", "logging.shadow_clipping"):
+    for place in (
+        "trainer.compile",
+        "trainer.amp",
+        "optimizer.name",
+        "clip.kind",
+        "logging.shadow_clipping",
+        "checkpoint.snapshots",
+    ):
         assert f"{place}" in told and "with trainer.parallel: fsdp2" in told, told

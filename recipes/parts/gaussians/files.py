@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # its error alone; nothing is unpickled  # nosec B403
 import zipfile
 from pathlib import Path
 

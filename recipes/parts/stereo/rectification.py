@@ -140,7 +140,7 @@ def load_calibration(path: str | Path) -> dict[str, Array]:
     """
     path = Path(path)
     try:
-        with np.load(path) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             found = sorted(stored.files)
             arrays = {key: np.asarray(stored[key], dtype=np.float64) for key in found if key in CALIBRATION_SHAPES}
     except (OSError, ValueError, TypeError, EOFError, AttributeError, BadZipFile) as error:

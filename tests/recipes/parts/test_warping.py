@@ -1,5 +1,7 @@
 """Sampling by flow and by disparity, and carrying disparity to the other eye."""
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,19 @@ def test_real_left_truth_carried_to_the_right_is_the_right_truth():
     # What differs is what the left eye alone sees and carries over something that it does not see.
     assert both.float().mean() > 0.8
     assert error.median() == 0 and error.mean() < 0.1 and (error > 1).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("border", [True, False])
+def test_a_flow_that_is_nan_gives_nan_there_and_a_backward_pass_that_returns(border):
+    image = torch.rand(1, 3, 8, 12, requires_grad=True)
+    flow = torch.zeros(1, 2, 8, 12)
+    flow[0, 0, 2, 3] = math.nan
+    flow.requires_grad_()
+    child = os.fork()  # torch's own grid_sample ends the process there with a segmentation fault
+    if child == 0:
+        warp(image, flow, border=border).sum().backward()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    warped = warp(image, flow, border=border)
+    assert warped.isnan().sum() == 3 and warped[0, :, 2, 3].isnan().all()
+    assert torch.allclose(warped[0, :, 3], image[0, :, 3], atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ignition.drill import main
-from ignition.faults import Fault, FaultError
+from ignition.drill.training_faults import Fault, FaultError
 
 RECIPE = """
 import torch
