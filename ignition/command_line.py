@@ -40,6 +40,7 @@ KNOWN = {
     ("ignition.checkpoint_file", "BadCheckpoint"): FAILED,
     ("ignition.loss_terms", "LossError"): FAILED,
     ("ignition.handlers.checkpoint", "SavingFailed"): FAILED,
+    ("ignition.micro_batches", "OutOfMemory"): FAILED,
     ("ignition.events", "Diverged"): DIVERGED,
 }
 

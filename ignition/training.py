@@ -22,6 +22,7 @@ from ignition.handlers.random_state import RandomState
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
+from ignition.micro_batches import MicroBatches
 from ignition.optimizer import options_of
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
@@ -73,6 +74,7 @@ class Training:
 
         weights = self.loss_weights = assembly.loss_weights(config)
         self.measurements = assembly.measurements_of(config, self.model, lambda row: self.supervision.measured(row))
+        self.micro_batches = MicroBatches(trainer_settings.micro_batch, policy=trainer_settings.on_out_of_memory)
         augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
         self.trainer = build_trainer(
             network,
@@ -84,6 +86,7 @@ class Training:
             accumulate=trainer_settings.accumulate,
             batch_size=config.data.batch_size // distributed.world_size(),
             before_backward=self.measurements.terms if self.measurements is not None else None,
+            micro_batches=self.micro_batches,
         )
         self.signals = Signals()
         self.evaluators = Evaluators(
@@ -109,6 +112,7 @@ class Training:
 
         self.reporting = Reporting(config, run, self.trainer)
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        self.log.sources.append(self._out_of_memory)
         self.plateau = assembly.plateau_of(config, self.learning_rate)
         self.early_stop = assembly.early_stop_of(config)
         self.time_limits = assembly.time_limits_of(config)
@@ -213,6 +217,8 @@ class Training:
             "evaluation": self.evaluation,
             "sampler": self.data.sampler,
             "random": RandomState(),
+            "micro_batches": self.micro_batches,
+            "evaluation_micro_batches": self.evaluators.micro_batches,
         }
         asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.supervision.outlier_steps}
         asked |= {"plateau": self.plateau, "early_stop": self.early_stop, **self.time_limits}
@@ -239,6 +245,11 @@ class Training:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
+
+    def _out_of_memory(self, engine: Engine) -> dict[str, float]:
+        """How often memory was too small so far; only of runs in which it was."""
+        failures = self.micro_batches.failures
+        return {"train/out_of_memory": failures} if failures else {}
 
     def _count_skipped(self, engine: Engine, skipped: SkippedSamples) -> None:
         """Tell in the log how many samples of the training data could not be read so far."""
