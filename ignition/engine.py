@@ -132,7 +132,6 @@ class TrainStep:
         self._full = 0  # samples in a full batch of this process
         self._group: list[_Batch] = []  # of the open group, as they came
         self._looked = False  # whether `before_backward` was called in it
-        self._in_backward = False
         self._checked = False
 
     def start_epoch(self, engine: Engine) -> None:
@@ -169,7 +168,7 @@ class TrainStep:
 
     def _attempt(self, engine: Engine, batches: Sequence[_Batch], closes: bool) -> tuple[StepOutput | None, str]:
         """Gradients of the group's newest batch, or of all again; or what is said where memory is too small for it."""
-        self._in_backward = False
+        self._gradients.start()
         try:
             for batch in batches:
                 if batches is self._group and batch.seed is not None:
@@ -194,22 +193,20 @@ class TrainStep:
         outputs = []
         for number, piece in enumerate(pieces):
             travel = shared and number + 1 == len(pieces)
-            if travel:
-                self._gradients.begin(fresh=len(self._group) == 1 and len(pieces) == 1)
             with nullcontext() if travel else self._gradients.stay():
-                model = self._gradients.model if travel else self._gradients.alone
-                outputs.append(self._pass(engine, item, model, piece, travel))
+                outputs.append(self._pass(engine, item, piece, travel=travel))
         return outputs[0] if len(outputs) == 1 else _mean(outputs)
 
-    def _pass(self, engine: Engine, item: _Batch, model: nn.Module, batch: Any, travel: bool) -> StepOutput:
-        samples = count_samples(batch)
+    def _pass(self, engine: Engine, item: _Batch, batch: Any, *, travel: bool) -> StepOutput:
+        model, samples = self._gradients.model if travel else self._gradients.alone, count_samples(batch)
         loss, terms, weights = self._forward(engine.state, item.iteration, model, batch)
         if not self._looked and self.before_backward is not None:
             self.before_backward(engine, terms, self.weights.of(terms, weights))
         self._looked = True
         # Each batch counts by its samples, against a full group; `_step` corrects for a group that was not full.
         share = samples / (self._full * self.accumulate) if samples else 0.0
-        self._in_backward = travel
+        if travel:
+            self._gradients.before_backward(fresh=len(self._group) == 1 and samples == item.samples)
         self.precision.backward(loss if share == 1.0 else loss * share)
         return StepOutput(loss.detach(), {name: value.detach() for name, value in terms.items()}, samples)
 
@@ -238,7 +235,7 @@ class TrainStep:
         if not failure and not together:
             return False
         if failure and together:
-            self._gradients.finish(in_backward=self._in_backward)
+            self._gradients.finish()
         if failure:
             self.optimizer.zero_grad(set_to_none=True)  # memory that the next attempt may need
         samples = max(batch.samples or count_samples(batch.batch) for batch in self._group)

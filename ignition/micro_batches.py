@@ -25,6 +25,7 @@ _WORDS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 _ANY_SIZE = 2**31  # larger than any batch
+ELSEWHERE = "on another process"
 
 
 class OutOfMemory(RuntimeError):
@@ -123,14 +124,19 @@ class MicroBatches:
             size = (tried + 1) // 2
         failed = bool(failure)
         if together:
-            answer, lowest = distributed.highest([2 if hopeless else int(failed), -(size or _ANY_SIZE)])
+            own = self.failures
+            answer, lowest, self.failures = distributed.highest(
+                [2 if hopeless else int(failed), -(size or _ANY_SIZE), self.failures]
+            )
             failed, hopeless = answer > 0, answer == 2
             size = -lowest if -lowest < _ANY_SIZE else None
+            if self.failures > own:  # one that had begun again by itself
+                self._cause = ELSEWHERE
         self.size = size
         if not failed:
             return False
         self.failures += 1
-        self._cause = failure or "on another process"
+        self._cause = failure or ELSEWHERE
         gc.collect()
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -264,9 +270,7 @@ def _is_structure(values: list[Any], sizes: list[int], name: str) -> bool:
         CannotSplit: it could be either.
     """
     one_each = all(len(value) == size for value, size in zip(values, sizes, strict=True))
-    arrays = [
-        (item, size) for value, size in zip(values, sizes) for item in value if getattr(item, "ndim", 0)
-    ]
+    arrays = [(item, size) for value, size in zip(values, sizes) for item in value if getattr(item, "ndim", 0)]
     of_all = bool(arrays) and all(item.shape[0] == size for item, size in arrays)
     if one_each and of_all and isinstance(values[0], list) and name != BATCH:
         raise CannotSplit(f"{name} is a list of {len(values[0])} tensors, of each sample or of all")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+Stage = Literal["nothing", "forward", "backward"]
 
 
 class SharedGradients:
@@ -26,6 +28,9 @@ class SharedGradients:
         self._wrapped = model if isinstance(model, DistributedDataParallel) else None
         self._before: list[tuple[nn.Parameter, torch.Tensor | None, int]] = []
         self._fresh = True  # no parameter had a gradient
+        self._reached: Stage = "nothing"
+        if self._wrapped is not None:
+            self._wrapped.register_forward_pre_hook(self._enter)
 
     @property
     def can_finish(self) -> bool:
@@ -42,21 +47,30 @@ class SharedGradients:
         no_sync = getattr(self.model, "no_sync", None) if self._wrapped is None else None
         return no_sync() if no_sync is not None else nullcontext()
 
-    def begin(self, *, fresh: bool) -> None:
-        """The pass whose gradients travel begins; ``fresh``: no parameter has a gradient yet."""
-        self._fresh = fresh
+    def start(self) -> None:
+        """The last batch of a step comes."""
+        self._reached = "nothing"
+
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        self._reached = "forward"
+
+    def before_backward(self, *, fresh: bool) -> None:
+        """The backward pass in which gradients travel comes; ``fresh``: no parameter has a gradient yet."""
+        self._reached, self._fresh = "backward", fresh
         if self._wrapped is not None and not fresh:
             self._before = [(p, p.grad, p.grad._version if p.grad is not None else -1) for p in self._trained()]
 
-    def finish(self, *, in_backward: bool) -> None:
-        """Send what other processes wait for, after a pass that failed, within the backward pass or before it."""
+    def finish(self) -> None:
+        """Send what other processes wait for, after a last batch that failed."""
         if self._wrapped is None:
             return
-        if in_backward:
+        if self._reached == "backward":
             owed = [parameter for parameter in self._trained() if not self._has_arrived(parameter)]
         else:
-            self._wrapped.reducer.prepare_for_backward([])  # type: ignore[operator]
-            owed = list(self._trained())
+            if self._reached == "nothing":
+                self._wrapped._pre_forward()  # buffers, and in which order gradients go
+            self._wrapped.reducer.prepare_for_backward([])
+            owed = self._trained()
         if owed:
             torch.stack([parameter.flatten()[:1].sum() * 0.0 for parameter in owed]).sum().backward()
 

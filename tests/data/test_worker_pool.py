@@ -52,7 +52,7 @@ def test_a_worker_that_is_killed_costs_no_sample_and_changes_no_number(tmp_path,
         seen(undisturbed, epoch, batch) for epoch, batch in ((0, 0), (1, 2))
     ]
     (warning,) = caplog.messages
-    assert f"a loader process of the train data was killed by SIGKILL, usually by the kernel" in warning
+    assert "a loader process of the train data was killed by SIGKILL, usually by the kernel" in warning
     assert f"while it read sample {at}; new ones go on with the same batch" in warning
     assert not list(tmp_path.iterdir())
     data.close()
