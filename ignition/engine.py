@@ -176,6 +176,7 @@ class TrainStep:
                 output = self._passes(engine, batch, shared=closes and batch is self._group[-1])
             return output, ""
         except Exception as error:
+            self.micro_batches.refuse_too_few(error)
             if not self.micro_batches.catches(error) or not self._can_begin_again:
                 raise
             return None, str(error) or type(error).__name__  # the error itself would hold on to what is to be freed
@@ -220,6 +221,10 @@ class TrainStep:
                 check_terms(terms)
                 self._checked = True
             return self.weights.total(terms, progress.weights), terms, progress.weights
+
+    def first_progress(self) -> Progress:
+        """What losses are told at the first iteration."""
+        return Progress(1, 0.0, 0.0, self.weights.at(0.0))
 
     # --------------------------------------------------------------------------------- where memory is too small
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -47,6 +48,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
+def is_too_few(error: BaseException) -> bool:
+    """Whether ``error`` says that batch normalisation has too few samples to train on."""
+    return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)
+
+
 class MicroBatches:
     """How many samples go through a model at once: all of a batch, or fewer once a batch was too large.
 
@@ -65,7 +71,7 @@ class MicroBatches:
     >>> micro.settle(5, "CUDA out of memory"), micro.size, micro.settle(5), micro.failures
     (True, 3, False, 1)
     >>> [len(piece["x"]) for piece in micro.pieces({"x": torch.zeros(5, 3)})]
-    [3, 2]
+    [2, 3]
     """
 
     def __init__(self, size: int | None = None, *, policy: Policy = "split", setting: str = "trainer.micro_batch"):
@@ -144,6 +150,15 @@ class MicroBatches:
             raise self._no_way_out("has been tried one sample at a time")
         return True
 
+    def refuse_too_few(self, error: BaseException) -> None:
+        """Say so where a piece has become too small for batch normalisation.
+
+        Raises:
+            OutOfMemory: that is what ``error`` says.
+        """
+        if self.size is not None and is_too_few(error):
+            raise self._no_way_out(f"{self.size} samples at a time are too few for its batch normalisation") from error
+
     def _no_way_out(self, why: str) -> OutOfMemory:
         cause = f" ({first_sentences(self._cause)})" if self._cause else ""
         return OutOfMemory(
@@ -195,7 +210,7 @@ BATCH = "the batch"
 
 
 def split(batch: Any, size: int) -> list[Any]:
-    """Pieces of ``batch`` of ``size`` samples each, the last one perhaps smaller, made of views where it can be.
+    """Pieces of ``batch`` of ``size`` samples at most, all nearly of one size, made of views where it can be.
 
     Tensors and arrays are cut along their first dimension, which is the samples', and lists of as many items as there
     are samples likewise; numbers, words and tensors without dimensions are the same in all pieces.
@@ -204,10 +219,12 @@ def split(batch: Any, size: int) -> list[Any]:
         CannotSplit: something has another first dimension, or could be cut in two ways.
 
     >>> split({"x": torch.arange(3), "names": ["a", "b", "c"], "scale": 2.0}, 2)
-    [{'x': tensor([0, 1]), 'names': ['a', 'b'], 'scale': 2.0}, {'x': tensor([2]), 'names': ['c'], 'scale': 2.0}]
+    [{'x': tensor([0]), 'names': ['a'], 'scale': 2.0}, {'x': tensor([1, 2]), 'names': ['b', 'c'], 'scale': 2.0}]
     """
     samples = count_samples(batch)
-    return [_cut(batch, slice(first, first + size), samples, BATCH) for first in range(0, samples, size)]
+    count = -(-samples // size)
+    ends = [samples * number // count for number in range(count + 1)]  # of nearly equal sizes: one sample is too few
+    return [_cut(batch, slice(first, end), samples, BATCH) for first, end in pairwise(ends)]  # for batch normalisation
 
 
 def _cut(value: Any, piece: slice, samples: int, name: str) -> Any:

@@ -17,6 +17,7 @@ from ignition.evaluations import Evaluation, Evaluators
 from ignition.handlers.buffer_keeper import BufferKeeper
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
+from ignition.handlers.non_finite_input import NonFiniteInput
 from ignition.handlers.pictures import Pictures
 from ignition.handlers.random_state import RandomState
 from ignition.handlers.signals import Signals
@@ -30,6 +31,7 @@ from ignition.recipe import Recipe, optional
 from ignition.reporting import Reporting
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
 from ignition.scheduling import schedule_of
+from ignition.smallest_batch import refuse_batches_of_one
 from ignition.supervision import Supervision
 from ignition.timetable import Timetable
 
@@ -158,6 +160,7 @@ class Training:
         BufferKeeper(self.model).attach(trainer, self.optimizer)
         if self.guard is not None:
             self.guard.attach(trainer, self.optimizer)
+            NonFiniteInput(self._own_samples).attach(trainer, self.optimizer)
         if self.supervision.outlier_steps is not None:
             self.supervision.outlier_steps.attach(trainer, self.optimizer)
         self.learning_rate.attach(trainer)
@@ -236,15 +239,21 @@ class Training:
         """What a run does that starts from nothing: the recipe's weights to start from, if it has some.
 
         Raises:
-            AssemblyError: they cannot be read.
+            AssemblyError: they cannot be read, or a batch is too small for the model.
         """
         if optional(self.recipe, "initialize") is not None:
             assembly.ask(self.recipe, "initialize", self.model)
+        refuse_batches_of_one(self)
 
     def _seek(self, engine: Engine) -> None:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
+
+    def _own_samples(self, iteration: int) -> list[int]:
+        """Which samples this process's batch of an iteration consists of."""
+        epoch, batch = divmod(iteration - 1, len(self.data.loader))
+        return self.data.sampler.indices(epoch, batch)[distributed.rank() :: distributed.world_size()]
 
     def _out_of_memory(self, engine: Engine) -> dict[str, float]:
         """How often memory was too small so far; only of runs in which it was."""

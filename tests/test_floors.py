@@ -38,6 +38,7 @@ FLOORS = {
         "lifecycle",
         "reporting",
         "scheduling",
+        "smallest_batch",
         "supervision",
         "training",
     },

@@ -37,12 +37,17 @@ def test_a_batch_of_everything_is_cut_and_put_together():
         "nothing": None,
     }
     first, last = split(batch, 2)
+    assert len(first["names"]) == 1  # of nearly equal sizes
     assert first["image"].data_ptr() == batch["image"].data_ptr()  # a view
-    assert [target["id"] for target in first["targets"]] == [0, 1] and last["targets"][0]["boxes"].shape == (5, 4)
-    assert last["pair"][1].tolist() == [2.0] and last["names"] == ["c"] and first["temperature"] is batch["temperature"]
+    assert [target["id"] for target in first["targets"]] == [0] and last["targets"][1]["boxes"].shape == (5, 4)
+    assert (
+        last["pair"][1].tolist() == [1.0, 2.0]
+        and last["names"] == ["b", "c"]
+        and first["temperature"] is batch["temperature"]
+    )
     for piece in (first, last):
         piece.pop("temperature")
-    whole = join([first, last], [2, 1])
+    whole = join([first, last], [1, 2])
     assert torch.equal(whole["image"], batch["image"])
     assert isinstance(whole["pair"], tuple) and torch.equal(whole["pair"][1], batch["pair"][1])
     assert [target["boxes"].shape[0] for target in whole["targets"]] == [2, 0, 5]

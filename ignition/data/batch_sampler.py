@@ -73,6 +73,17 @@ class BatchSampler(Sampler[list[SampleKey]]):
         whole, rest = divmod(self.length, self.batch_size)
         return whole + (rest >= self.world_size and rest > 0)
 
+    @property
+    def smallest(self) -> int:
+        """How many samples the smallest share of a batch has that any process gets.
+
+        >>> BatchSampler(9, 4).smallest, BatchSampler(9, 4, world_size=2).smallest
+        (1, 2)
+        """
+        whole, rest = divmod(self.length, self.batch_size)
+        sizes = [self.batch_size] * (whole > 0) + [rest] * (rest >= self.world_size and rest > 0)
+        return min((size // self.world_size for size in sizes), default=0)
+
     def seek(self, *, epoch: int, batch: int = 0) -> None:
         """Let the next pass be that of ``epoch`` (from 0), from ``batch`` on. Reads no data."""
         self.epoch, self.start = epoch, batch
