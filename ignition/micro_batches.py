@@ -157,7 +157,7 @@ class MicroBatches:
             OutOfMemory: that is what ``error`` says.
         """
         if self.size is not None and is_too_few(error):
-            raise self._no_way_out(f"{self.size} samples at a time are too few for its batch normalisation") from error
+            raise self._no_way_out(f"pieces of {self.size} are too small for its batch normalisation") from error
 
     def _no_way_out(self, why: str) -> OutOfMemory:
         cause = f" ({first_sentences(self._cause)})" if self._cause else ""
