@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +18,12 @@ from ignition import distributed
 from ignition.data import count_samples
 from ignition.events import StepEvents, register_step_events
 from ignition.loss_terms import Losses, LossesOf, LossWeights, Progress, check_terms
+from ignition.mean_losses import MeanLosses
+from ignition.micro_batches import MicroBatches
 from ignition.precision import Precision
+from ignition.randomness import seed_iteration
 from ignition.sharding import own_shares
+from ignition.shared_gradients import SharedGradients
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ def build_trainer(
     batch_size: int | None = None,
     is_lent: Callable[[int], bool] | None = None,
     before_backward: BeforeBackward | None = None,
+    micro_batches: MicroBatches | None = None,
 ) -> Engine:
     """An ignite engine that trains ``model``; it fires `StepEvents` around every optimizer step.
 
@@ -68,6 +74,8 @@ def build_trainer(
         before_backward: called as ``before_backward(engine, terms, weights)`` for the first batch of every step, while
             the graphs of the terms (before weighting) are there; it must leave them and ``grad`` as they are. A
             `TermGradients` is one.
+        micro_batches: how many samples go through the model at once, and what happens where memory is too small; None:
+            all of a batch, and half as many where that does not fit.
 
     >>> model = nn.Linear(2, 1)
     >>> trainer = build_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1),
@@ -85,6 +93,7 @@ def build_trainer(
         augmentation=augmentation,
         precision=precision,
         before_backward=before_backward,
+        micro_batches=micro_batches,
     )
     step.accumulate, step.batch_size, step.is_lent = accumulate, batch_size, is_lent
     trainer = Engine(step)
@@ -97,6 +106,10 @@ def build_trainer(
 
 class TrainStep:
     """One training iteration: place, augment, forward, weigh, backward, and at the end of a group the optimizer's step.
+
+    Where memory is too small for a batch, the group that it belongs to is begun again, fewer samples at a time
+    (`MicroBatches`): on all processes together, with the random numbers of each iteration, so that a run that begins
+    so comes to the same numbers.
 
     Use `build_trainer`, which says what the arguments are.
     """
@@ -115,14 +128,18 @@ class TrainStep:
         augmentation: Callable[[Any], Any] | None = None,
         precision: Precision | None = None,
         before_backward: BeforeBackward | None = None,
+        micro_batches: MicroBatches | None = None,
     ):
         self.model, self.optimizer, self.losses = model, optimizer, losses
         self.before_backward = before_backward
         self.weights = weights or LossWeights()
         self.augmentation = augmentation
         self.precision = precision or Precision()
+        self.micro_batches = micro_batches or MicroBatches()
+        self._gradients = SharedGradients(model)
         self._full = 0  # samples in a full batch of this process
-        self._seen = 0  # samples in the open group, on this process
+        self._group: list[_Batch] = []  # of the open group, as they came
+        self._looked = False  # whether `before_backward` was called in it
         self._checked = False
 
     def start_epoch(self, engine: Engine) -> None:
@@ -133,41 +150,127 @@ class TrainStep:
 
     def __call__(self, engine: Engine, batch: Any) -> StepOutput:
         state: Any = engine.state
-        position = (state.iteration - 1) % state.epoch_length if state.epoch_length else state.iteration - 1
+        position = _place_in_epoch(state, state.iteration)
         last_of_epoch = position + 1 == state.epoch_length
         opens = position % self.accumulate == 0
         closes = (position + 1) % self.accumulate == 0 or last_of_epoch
 
-        batch = self.precision.place(batch)
+        if opens:
+            self._group, self._looked = [], False
+        self._group.append(_Batch(batch, state.iteration, getattr(state, "iteration_seed", None)))
+        output, failure = self._attempt(engine, self._group[-1:], closes)
+        while self._failed(failure, closes):
+            self._begin_again(engine)
+            output, failure = self._attempt(engine, self._group, closes)
+        if self.micro_batches.untold:
+            self._tell(engine)
+        assert output is not None
+        state.group_open = not closes
+        state.loss = output.loss
+        if closes:
+            self._step(engine, last_of_epoch)
+            self._group = []
+        return output
+
+    # ------------------------------------------------------------------------------------------------ one batch
+
+    def _attempt(self, engine: Engine, batches: Sequence[_Batch], closes: bool) -> tuple[StepOutput | None, str]:
+        """Gradients of the group's newest batch, or of all again; or what is said where memory is too small for it."""
+        self._gradients.start()
+        try:
+            for batch in batches:
+                if batches is self._group and batch.seed is not None:
+                    seed_iteration(batch.seed)
+                output = self._passes(engine, batch, shared=closes and batch is self._group[-1])
+            return output, ""
+        except Exception as error:
+            self.micro_batches.refuse_too_few(error)
+            if not self.micro_batches.catches(error) or not self._can_begin_again:
+                raise
+            return None, str(error) or type(error).__name__  # the error itself would hold on to what is to be freed
+
+    def _passes(self, engine: Engine, item: _Batch, *, shared: bool) -> StepOutput:
+        """Forward and backward over a batch, piece by piece; with ``shared`` gradients travel in the last of them."""
+        batch = self.precision.place(item.batch)
         if self.augmentation is not None:
             with torch.no_grad():
                 batch = self.augmentation(batch)
-        samples = 0 if self.is_lent is not None and self.is_lent(position) else count_samples(batch)
-        if opens or not self._full:
-            self._seen, self._full = 0, self.batch_size or samples
-        self._seen += samples
+        lent = self.is_lent is not None and self.is_lent(_place_in_epoch(engine.state, item.iteration))
+        item.samples = 0 if lent else count_samples(batch)
+        if item is self._group[0]:
+            self._full = self.batch_size or item.samples
+        pieces = self.micro_batches.pieces(batch)
+        outputs = []
+        for number, piece in enumerate(pieces):
+            travel = shared and number + 1 == len(pieces)
+            with nullcontext() if travel else self._gradients.stay():
+                outputs.append(self._pass(engine, item, piece, travel=travel))
+        output = outputs[0] if len(outputs) == 1 else _mean(outputs)
+        return output._replace(samples=item.samples)
 
-        with self._without_sync() if not closes else nullcontext():
-            loss, terms, weights = self._forward(state, batch)
-            if opens and self.before_backward is not None:
-                self.before_backward(engine, terms, self.weights.of(terms, weights))
-            # Each batch counts by its samples, against a full group; `_step` corrects for a group that was not full.
-            share = samples / (self._full * self.accumulate) if samples else 0.0
-            self.precision.backward(loss if share == 1.0 else loss * share)
-        state.group_open = not closes
-        state.loss = loss.detach()
-        if closes:
-            self._step(engine, last_of_epoch)
-        return StepOutput(state.loss, {name: value.detach() for name, value in terms.items()}, samples)
+    def _pass(self, engine: Engine, item: _Batch, batch: Any, *, travel: bool) -> StepOutput:
+        model, samples = self._gradients.model if travel else self._gradients.alone, count_samples(batch)
+        loss, terms, weights = self._forward(engine.state, item.iteration, model, batch)
+        if not self._looked and self.before_backward is not None:
+            self.before_backward(engine, terms, self.weights.of(terms, weights))
+        self._looked = True
+        # Each batch counts by its samples, against a full group; `_step` corrects for a group that was not full.
+        share = samples / (self._full * self.accumulate) if item.samples else 0.0
+        if travel:
+            self._gradients.before_backward(fresh=len(self._group) == 1 and samples == item.samples)
+        self.precision.backward(loss if share == 1.0 else loss * share)
+        return StepOutput(loss.detach(), {name: value.detach() for name, value in terms.items()}, samples)
 
-    def _forward(self, state: Any, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor], Mapping[str, float]]:
-        progress = progress_of(state, self.weights)
+    def _forward(
+        self, state: Any, iteration: int, model: nn.Module, batch: Any
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Mapping[str, float]]:
+        progress = progress_of(state, self.weights, iteration)
         with self.precision.autocast():
-            terms = self.losses(self.model, batch, progress)
+            terms = self.losses(model, batch, progress)
             if not self._checked:
                 check_terms(terms)
                 self._checked = True
             return self.weights.total(terms, progress.weights), terms, progress.weights
+
+    def first_progress(self) -> Progress:
+        """What losses are told at the first iteration."""
+        return Progress(1, 0.0, 0.0, self.weights.at(0.0))
+
+    # --------------------------------------------------------------------------------- where memory is too small
+
+    def _failed(self, failure: str, closes: bool) -> bool:
+        """Whether the group is to be begun again, with fewer samples at a time; over processes, one answer for all.
+
+        Before its last batch a process answers for itself: until then gradients stay where they are.
+
+        Raises:
+            OutOfMemory: there are no fewer.
+        """
+        together = closes and distributed.world_size() > 1 and self._can_begin_again
+        if not failure and not together:
+            return False
+        if failure and together:
+            self._gradients.finish()
+        if failure:
+            self.optimizer.zero_grad(set_to_none=True)  # memory that the next attempt may need
+        samples = max(batch.samples or count_samples(batch.batch) for batch in self._group)
+        return self.micro_batches.settle(samples, failure, together=together)
+
+    @property
+    def _can_begin_again(self) -> bool:
+        splits = self.micro_batches.policy == "split"
+        return splits and (distributed.world_size() == 1 or self._gradients.can_finish)
+
+    def _begin_again(self, engine: Engine) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        engine.fire_event(StepEvents.STEP_RESTARTED)
+
+    def _tell(self, engine: Engine) -> None:
+        norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+        note = ", with the same gradients" + (" but for batch normalisation, which sees only so many" if norms else "")
+        self.micro_batches.tell(f"iteration {engine.state.iteration}", note)
+
+    # ------------------------------------------------------------------------------------------------- the step
 
     def _step(self, engine: Engine, last_of_epoch: bool) -> None:
         """Unscale, ask the handlers, step or leave it out, clear the gradients."""
@@ -188,17 +291,18 @@ class TrainStep:
 
     def _weigh_short_group(self, last_of_epoch: bool) -> None:
         """Make the gradients the mean over the samples that the group really had, over all processes."""
-        full, seen = self._full * self.accumulate, float(self._seen)
+        full = float(self._full * self.accumulate)
+        seen = float(sum(batch.samples for batch in self._group))
         if last_of_epoch:  # the only group that may be short, so the only one for which processes compare notes
             full, seen = full * distributed.world_size(), distributed.total(seen)
         if seen and seen != full:
             gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
             torch._foreach_mul_(own_shares(gradients), full / seen)
 
-    def _without_sync(self) -> AbstractContextManager[Any]:
-        """Where many processes train, gradients travel only at the end of a group."""
-        no_sync = getattr(self.model, "no_sync", None)
-        return no_sync() if no_sync is not None else nullcontext()
+
+def _place_in_epoch(state: Any, iteration: int) -> int:
+    """Which batch of its epoch an iteration is, from 0."""
+    return (iteration - 1) % state.epoch_length if state.epoch_length else iteration - 1
 
 
 def _end_epochs_together(trainer: Engine) -> None:
@@ -213,11 +317,34 @@ def _end_epochs_together(trainer: Engine) -> None:
     trainer.state.epoch_length = min(lengths)
 
 
-def progress_of(state: Any, weights: LossWeights) -> Progress:
-    """The `Progress` at an engine's ``state``."""
-    epoch = (state.iteration - 1) / state.epoch_length if state.epoch_length else float(state.epoch - 1)
+@dataclass
+class _Batch:
+    """A batch of the open group as it came, and what it takes to do it again."""
+
+    batch: Any
+    iteration: int
+    seed: int | None  # of the iteration's random numbers, where somebody seeds them
+    samples: int = 0
+
+
+def _mean(outputs: list[StepOutput]) -> StepOutput:
+    """Of the pieces of a batch, each sample counting alike."""
+    samples = sum(output.samples for output in outputs)
+    shares = [output.samples / samples for output in outputs]
+
+    def mean(values: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([value * share for value, share in zip(values, shares, strict=True)]).sum()
+
+    terms = {name: mean([output.terms[name] for output in outputs]) for name in outputs[0].terms}
+    return StepOutput(mean([output.loss for output in outputs]), terms, samples)
+
+
+def progress_of(state: Any, weights: LossWeights, iteration: int | None = None) -> Progress:
+    """The `Progress` at an engine's ``state``, or at another iteration of the same epoch."""
+    iteration = state.iteration if iteration is None else iteration
+    epoch = (iteration - 1) / state.epoch_length if state.epoch_length else float(state.epoch - 1)
     epoch = max(epoch, 0.0)
-    return Progress(state.iteration, epoch, epoch / state.max_epochs if state.max_epochs else 0.0, weights.at(epoch))
+    return Progress(iteration, epoch, epoch / state.max_epochs if state.max_epochs else 0.0, weights.at(epoch))
 
 
 def build_evaluator(
@@ -229,6 +356,7 @@ def build_evaluator(
     weights: LossWeights | None = None,
     precision: Precision | None = None,
     clock: Engine | None = None,
+    micro_batches: MicroBatches | None = None,
 ) -> Engine:
     """An ignite engine that evaluates ``model`` without gradients and leaves the training mode as it found it.
 
@@ -241,21 +369,20 @@ def build_evaluator(
             losses runs the model again, so one that needs the outputs only is faster.
         weights: as for training, taken at the point that ``clock`` has reached.
         clock: the trainer, for loss weights that are schedules.
+        micro_batches: where memory is too small for a batch, it goes through the model in pieces, and what comes out
+            is put together.
     """
-    precision, weights = precision or Precision(), weights or LossWeights()
-    means = _MeanLosses()
-
-    def evaluate(engine: Engine, batch: Any) -> tuple[Any, Any]:
-        batch = precision.place(batch)
-        with torch.no_grad(), precision.autocast():
-            outputs = predict(model, batch)
-            if losses is not None:
-                progress = progress_of((clock or engine).state, weights)
-                terms = losses(model, outputs, batch, progress)
-                means.add({"loss": weights.total(terms, progress.weights), **_prefixed(terms)}, count_samples(batch))
-        return outputs, batch
-
-    evaluator = Engine(evaluate)
+    step = EvaluationStep(
+        model,
+        predict,
+        losses=losses,
+        weights=weights or LossWeights(),
+        precision=precision or Precision(),
+        clock=clock,
+        micro_batches=micro_batches or MicroBatches(setting="data.eval_batch_size"),
+    )
+    means = step.means
+    evaluator = Engine(step)
     for name, metric in (metrics or {}).items():
         metric.attach(evaluator, name)
     evaluator.add_event_handler(Events.STARTED, lambda engine: means.reset())
@@ -264,8 +391,61 @@ def build_evaluator(
     return evaluator
 
 
-def _prefixed(terms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"loss/{name}": value for name, value in terms.items()}
+class EvaluationStep:
+    """One iteration of an evaluation: place, predict, sum up the losses. Use `build_evaluator`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        predict: Callable[[nn.Module, Any], Any],
+        *,
+        losses: LossesOf | None,
+        weights: LossWeights,
+        precision: Precision,
+        clock: Engine | None,
+        micro_batches: MicroBatches,
+    ):
+        self.model, self.predict, self.losses, self.weights = model, predict, losses, weights
+        self.precision, self.clock, self.micro_batches = precision, clock, micro_batches
+        self.means = MeanLosses()
+
+    def __call__(self, engine: Engine, batch: Any) -> tuple[Any, Any]:
+        batch = self.precision.place(batch)
+        outputs, failure = self._attempt(engine, batch)
+        while failure:
+            self.micro_batches.settle(count_samples(batch), failure)
+            seed = getattr(engine.state, "iteration_seed", None)
+            if seed is not None:
+                seed_iteration(seed)
+            outputs, failure = self._attempt(engine, batch)
+        if self.micro_batches.untold:
+            self.micro_batches.tell("evaluation")
+        return outputs, batch
+
+    def _attempt(self, engine: Engine, batch: Any) -> tuple[Any, str]:
+        """What the model makes of a batch; or what is said where memory is too small for it."""
+        try:
+            return self._passes(engine, batch), ""
+        except Exception as error:
+            if not self.micro_batches.catches(error):
+                raise
+            return None, str(error) or type(error).__name__
+
+    def _passes(self, engine: Engine, batch: Any) -> Any:
+        pieces, outputs, losses = self.micro_batches.pieces(batch), [], []
+        sizes = [count_samples(piece) for piece in pieces]
+        for piece in pieces:
+            with torch.no_grad(), self.precision.autocast():
+                outputs.append(self.predict(self.model, piece))
+                if self.losses is not None:
+                    progress = progress_of((self.clock or engine).state, self.weights)
+                    terms = self.losses(self.model, outputs[-1], piece, progress)
+                    total = self.weights.total(terms, progress.weights)
+                    losses.append({"loss": total, **{f"loss/{name}": value for name, value in terms.items()}})
+        whole = outputs[0] if len(pieces) == 1 else self.micro_batches.whole(outputs, sizes)
+        for values, samples in zip(losses, sizes):
+            self.means.add(values, samples)  # now that all of them have fitted
+        return whole
 
 
 class _Mode:
@@ -287,25 +467,3 @@ class _Mode:
         self.model.train(self.training)
         if error is not None:
             raise error  # a handler on EXCEPTION_RAISED that does not raise would swallow the error
-
-
-class _MeanLosses:
-    """Means of loss terms over the samples of all processes; sums stay on the device until asked for."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.samples = 0
-
-    def add(self, values: Mapping[str, torch.Tensor], samples: int) -> None:
-        for name, value in values.items():
-            value = value.detach().double() * samples if value.device.type != "mps" else value.detach() * samples
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.samples += samples
-
-    def compute(self) -> dict[str, float]:
-        names = sorted(set().union(*distributed.gather(list(self.sums))))
-        samples = distributed.total(float(self.samples))
-        return {name: distributed.total(float(self.sums.get(name, 0.0))) / max(samples, 1.0) for name in names}

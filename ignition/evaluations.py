@@ -13,6 +13,7 @@ from ignition.config import Config
 from ignition.data import Loader, SkippedSamples
 from ignition.engine import build_evaluator
 from ignition.loss_terms import LossWeights
+from ignition.micro_batches import MicroBatches
 from ignition.precision import Precision
 from ignition.recipe import Recipe, Splits, evaluation_losses, optional
 from ignition.sharding import WholeWeights
@@ -43,6 +44,8 @@ class Evaluators:
     ):
         self.recipe, self.config, self.model = recipe, config, model
         self.weights, self.precision, self.clock, self.prepare = weights, precision, clock, prepare
+        policy = config.trainer.on_out_of_memory
+        self.micro_batches = MicroBatches(policy=policy, setting="data.eval_batch_size")
         self._skipped: dict[str, SkippedSamples] = {}
 
     def build(
@@ -61,6 +64,7 @@ class Evaluators:
             weights=self.weights,
             precision=self.precision,
             clock=self.clock,
+            micro_batches=self.micro_batches,
         )
         measured = model or self.model
         WholeWeights(measured).attach(evaluator)

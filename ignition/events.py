@@ -16,12 +16,15 @@ class StepEvents(EventEnum):
     ``GRADIENTS_READY``: gradients are accumulated and unscaled, the step has not been taken. A handler may change
     the gradients in place, read ``engine.state.loss``, or set ``engine.state.skip_step = True``.
     ``STEP_COMPLETED``: the optimizer has stepped. ``STEP_SKIPPED``: the step was left out, weights are untouched.
+    ``STEP_RESTARTED``: memory was too small; the gradients are gone, and all batches since the last step are done
+    again, fewer samples at a time. What forward passes have changed is to be put back.
     Filters count ``engine.state.steps``: steps tried since the run began, left-out ones included.
     """
 
     GRADIENTS_READY = "gradients_ready"
     STEP_COMPLETED = "step_completed"
     STEP_SKIPPED = "step_skipped"
+    STEP_RESTARTED = "step_restarted"
 
 
 class StabilityEvents(EventEnum):

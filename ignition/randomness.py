@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,13 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
+def seed_iteration(seed: int) -> None:
+    """Seed the generators of torch, of the CPU and of the CUDA device in use, numpy and python."""
+    seed_all(seed)  # not torch.manual_seed: it asks every backend there is, at a hundred times the price
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
+
+
 @contextmanager
 def borrowed_generators() -> Iterator[None]:
     """Within the block the generators of torch (CPU), numpy and python may be seeded; after it they go on as before."""
@@ -45,7 +53,8 @@ class IterationSeed:
     """Seeds torch's, numpy's and python's generators anew at every iteration from (seed, stream, process, iteration).
 
     What a batch meets (augmentation, dropout, latent noise) then depends on where in the run it stands and on nothing
-    that came before: a resumed run draws the same numbers, and an evaluation in between changes none of them.
+    that came before: a resumed run draws the same numbers, and an evaluation in between changes none of them. The seed
+    stays in ``engine.state.iteration_seed``, for an iteration that has to be begun again.
 
     Args:
         seed: the run's seed.
@@ -61,7 +70,6 @@ class IterationSeed:
         engine.add_event_handler(Events.ITERATION_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        seed = mix(*self.key, engine.state.iteration)
-        seed_all(seed)  # not torch.manual_seed: it asks every backend there is, at a hundred times the price
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
-            torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
+        state: Any = engine.state
+        state.iteration_seed = mix(*self.key, state.iteration)
+        seed_iteration(state.iteration_seed)

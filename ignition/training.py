@@ -19,11 +19,13 @@ from ignition.evaluations import Evaluation, Evaluators
 from ignition.handlers.buffer_keeper import BufferKeeper
 from ignition.handlers.learning_rate import LearningRate
 from ignition.handlers.metrics_log import MetricsLog
+from ignition.handlers.non_finite_input import NonFiniteInput
 from ignition.handlers.pictures import Pictures
 from ignition.handlers.random_state import RandomState
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
+from ignition.micro_batches import MicroBatches
 from ignition.optimizer import options_of
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed, seed_all
@@ -31,6 +33,7 @@ from ignition.recipe import Recipe, optional
 from ignition.reporting import Reporting
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
 from ignition.scheduling import schedule_of
+from ignition.smallest_batch import refuse_batches_of_one
 from ignition.supervision import Supervision
 from ignition.timetable import Timetable
 
@@ -80,6 +83,7 @@ class Training:
 
         weights = self.loss_weights = assembly.loss_weights(config)
         self.measurements = assembly.measurements_of(config, self.model, lambda row: self.supervision.measured(row))
+        self.micro_batches = MicroBatches(trainer_settings.micro_batch, policy=trainer_settings.on_out_of_memory)
         augmentation = assembly.ask(recipe, "augmentation") if optional(recipe, "augmentation") else None
         self.trainer = build_trainer(
             network,
@@ -93,6 +97,7 @@ class Training:
             is_lent=self.data.sampler.is_lent,
             # It would take the graphs apart that gather the weights.
             before_backward=self.measurements.terms if self.measurements is not None and not shared_out else None,
+            micro_batches=self.micro_batches,
         )
         self.signals = Signals()
         self.evaluators = Evaluators(
@@ -118,6 +123,7 @@ class Training:
 
         self.reporting = Reporting(config, run, self.trainer)
         self.log = MetricsLog(*self.reporting.writers, every=config.logging.every, sources=[self.clipping.measures])
+        self.log.sources.append(self._out_of_memory)
         self.plateau = assembly.plateau_of(config, self.learning_rate)
         self.early_stop = assembly.early_stop_of(config)
         self.time_limits = assembly.time_limits_of(config)
@@ -165,6 +171,7 @@ class Training:
         BufferKeeper(self.model).attach(trainer, self.optimizer)
         if self.guard is not None:
             self.guard.attach(trainer, self.optimizer)
+            NonFiniteInput(self._own_samples).attach(trainer, self.optimizer)
         if self.supervision.outlier_steps is not None:
             self.supervision.outlier_steps.attach(trainer, self.optimizer)
         self.learning_rate.attach(trainer)
@@ -224,6 +231,8 @@ class Training:
             "evaluation": self.evaluation,
             "sampler": self.data.sampler,
             "random": RandomState(),
+            "micro_batches": self.micro_batches,
+            "evaluation_micro_batches": self.evaluators.micro_batches,
         }
         asked: dict[str, Any] = {"guard": self.guard, "outlier_steps": self.supervision.outlier_steps}
         asked |= {"plateau": self.plateau, "early_stop": self.early_stop, **self.time_limits}
@@ -241,10 +250,13 @@ class Training:
         """What a run does that starts from nothing: the recipe's weights to start from, if it has some.
 
         Raises:
-            AssemblyError: they cannot be read.
+            AssemblyError: they cannot be read, or a batch is too small for the model.
         """
-        if optional(self.recipe, "initialize") is None:
-            return
+        if optional(self.recipe, "initialize") is not None:
+            self._initialize()
+        refuse_batches_of_one(self)
+
+    def _initialize(self) -> None:
         if not assembly.is_shared_out(self.config):
             assembly.ask(self.recipe, "initialize", self.model)
             return
@@ -256,6 +268,16 @@ class Training:
         """Tell the sampler which epoch comes, and at which batch of it a resumed run goes on."""
         done = engine.state.iteration - (engine.state.epoch - 1) * len(self.data.loader)
         self.data.sampler.seek(epoch=engine.state.epoch - 1, batch=done)
+
+    def _own_samples(self, iteration: int) -> list[int]:
+        """Which samples this process's batch of an iteration consists of."""
+        epoch, batch = divmod(iteration - 1, len(self.data.loader))
+        return self.data.sampler.indices(epoch, batch)[distributed.rank() :: distributed.world_size()]
+
+    def _out_of_memory(self, engine: Engine) -> dict[str, float]:
+        """How often memory was too small so far; only of runs in which it was."""
+        failures = self.micro_batches.failures
+        return {"train/out_of_memory": failures} if failures else {}
 
     def _count_skipped(self, engine: Engine, skipped: SkippedSamples) -> None:
         """Tell in the log how many samples of the training data could not be read so far."""

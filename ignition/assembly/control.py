@@ -16,7 +16,7 @@ from ignition.handlers.time_limit import TimeLimit
 # Objects of a checkpoint that a run may gain or lose between two starts, because settings switch them on and off.
 CHANGEABLE = (
     "plateau", "early_stop", "ema", "stability", "recovery", "sampler", "time_limit", "job_limit", "guard",
-    "loss_weights", "outlier_steps", "layer_statistics", "skipped",
+    "loss_weights", "outlier_steps", "layer_statistics", "skipped", "micro_batches", "evaluation_micro_batches",
     *(f"clipping_{kind}" for kind in ("none", "norm", "value", "agc", "autoclip", "zclip")),
 )  # fmt: skip
 

@@ -90,6 +90,7 @@ def training_data(recipe: Recipe, config: Config, dataset: Any, device: torch.de
         collate=optional(recipe, "collate"),
         split="train",
         pin_memory=device.type == "cuda",
+        timeout_seconds=config.data.timeout_seconds,
         skipped=SkippedSamples("train", len(dataset), replace=True) if settings.skip_bad else None,
     )
     return TrainingData(loader, sampler)
@@ -120,5 +121,6 @@ def evaluation_loader(
         collate=optional(recipe, "collate"),
         split=split,
         pin_memory=device.type == "cuda",
+        timeout_seconds=config.data.timeout_seconds,
         skipped=skipped,
     )

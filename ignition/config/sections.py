@@ -44,6 +44,9 @@ class Data(Section):
         default=None, ge=1, description="samples of an evaluation batch of one process; null: as in training"
     )
     workers: int = Field(default=0, ge=0, description="loader processes for each process that trains; 0: none")
+    timeout_seconds: float = Field(
+        default=300.0, ge=0, description="how long a loader process may take over a batch; 0: for ever"
+    )
     skip_bad: bool = Field(
         default=False,
         description="go on without samples that cannot be read, up to a tenth of a split; they are named and counted",
@@ -94,6 +97,17 @@ class Trainer(Section):
     epochs: int = Field(default=10, ge=1, description="passes over the training data")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="every random choice of the run follows from it")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added up for one optimizer step")
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="samples that go through the model at once, on each process, the step staying that of the whole "
+        "batch; null: all, until they do not fit into memory",
+    )
+    on_out_of_memory: Literal["split", "raise"] = Field(
+        default="split",
+        description="what a batch leads to that does not fit into memory: it is done again with half as many samples "
+        "at once, and so are all after it; or the run fails",
+    )
     amp: Literal["off", "auto", "bf16", "fp16"] = Field(
         default="off", description="mixed precision; `auto`: bf16 on a GPU that has it in hardware, else off"
     )

@@ -8,12 +8,14 @@ from ignition.data.sample_count import count_samples
 from ignition.data.sample_key import SampleKey
 from ignition.data.seeded_dataset import SeededDataset
 from ignition.data.skipped_samples import SkippedSamples
+from ignition.data.worker_pool import LostWorker
 
 __all__ = [
     "BadSample",
     "BatchSampler",
     "EvaluationSampler",
     "Loader",
+    "LostWorker",
     "SampleKey",
     "SeededDataset",
     "SkippedSamples",

@@ -77,6 +77,17 @@ class BatchSampler(Sampler[list[SampleKey]]):
         """Whether what this process has of ``batch`` (from 0) is another's, for want of a sample of its own."""
         return self.rank >= min(self.batch_size, self.length - batch * self.batch_size)
 
+    @property
+    def smallest(self) -> int:
+        """How many samples the smallest share of a batch has that any process gets, lent ones counted.
+
+        >>> BatchSampler(9, 4).smallest, BatchSampler(9, 4, world_size=2).smallest, BatchSampler(8, 4).smallest
+        (1, 1, 4)
+        """
+        whole, rest = divmod(self.length, self.batch_size)
+        sizes = [self.batch_size] * (whole > 0) + [rest] * (rest > 0)
+        return min((max(1, size // self.world_size) for size in sizes), default=0)
+
     def seek(self, *, epoch: int, batch: int = 0) -> None:
         """Let the next pass be that of ``epoch`` (from 0), from ``batch`` on. Reads no data."""
         self.epoch, self.start = epoch, batch

@@ -13,6 +13,7 @@ from ignition.data.batch_sampler import BatchSampler
 from ignition.data.evaluation_sampler import EvaluationSampler
 from ignition.data.seeded_dataset import Replaced, SeededDataset
 from ignition.data.skipped_samples import SkippedSamples
+from ignition.data.worker_pool import WorkerPool
 
 
 class _Partial(NamedTuple):
@@ -65,12 +66,13 @@ class Loader:
         collate: samples to batch; torch's ``default_collate`` if None.
         split: what messages call this data (``train``, ``val``).
         pin_memory: page-locked batches, so that the copy to a CUDA device does not wait.
+        timeout_seconds: how long loader processes may take over a batch; 0: for ever.
         skipped: goes on without samples that raise `ValueError` or `OSError`, and counts them there; None: the first
             one ends it. Where they are left out, a batch of which no sample can be read is missing: ``len`` is then the
             most there can be.
 
     Raises:
-        BadSample: while iterating.
+        BadSample: while iterating; `LostWorker` where it was a loader process and not a sample.
         ValueError: the dataset is empty.
     """
 
@@ -84,6 +86,7 @@ class Loader:
         collate: Callable[[list[Any]], Any] | None = None,
         split: str = "data",
         pin_memory: bool = False,
+        timeout_seconds: float = 300.0,
         skipped: SkippedSamples | None = None,
     ):
         if len(dataset) == 0:  # type: ignore[arg-type]
@@ -91,20 +94,18 @@ class Loader:
         self.sampler, self.split, self.skipped = sampler, split, skipped
         replace, leave_out = (skipped is not None and skipped.replace is way for way in (True, False))
         self._dataset = SeededDataset(dataset, seed=seed, split=split, replace=replace)
-        self._options: dict[str, Any] = {
-            "num_workers": workers,
-            "collate_fn": _Collate(collate or default_collate, split, skip=leave_out),
-            "pin_memory": pin_memory,
-            "persistent_workers": workers > 0,
-        }
-        self._loader: DataLoader[Any] | None = None
+        batches = _Collate(collate or default_collate, split, skip=leave_out)
+        self._loader: WorkerPool | DataLoader[Any]
+        if workers:
+            self._loader = WorkerPool(self._dataset, sampler, workers=workers, collate=batches, split=split,
+                                      pin_memory=pin_memory, timeout_seconds=timeout_seconds)  # fmt: skip
+        else:
+            self._loader = DataLoader(self._dataset, batch_sampler=sampler, collate_fn=batches, pin_memory=pin_memory)
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        if self._loader is None:
-            self._loader = DataLoader(self._dataset, batch_sampler=self.sampler, **self._options)
         if self.skipped is not None:
             self.skipped.begin()
         count = 0
@@ -127,7 +128,8 @@ class Loader:
 
         Left to the garbage collector, which takes a cycle's queues before its workers, each would be waited for.
         """
-        self._loader = None
+        if isinstance(self._loader, WorkerPool):
+            self._loader.close()
 
 
 def describe(dataset: object) -> str:

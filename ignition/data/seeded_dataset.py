@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from ignition.data.bad_sample import Failure
 from ignition.data.sample_key import SampleKey
@@ -33,12 +33,16 @@ class SeededDataset(Dataset[Any]):
 
     A sample that cannot be read is a `Failure`. With ``replace`` it is a `Replaced`: in its place comes another one of
     the same epoch, drawn from (seed, epoch, index) as well, so that no process or worker has to know of any other.
+
+    Attributes:
+        reading: shared with loader processes: the sample that each is reading, -1 where it reads none.
     """
 
     def __init__(
         self, dataset: Dataset[Any] | Sequence[Any], *, seed: int = 0, split: str = "data", replace: bool = False
     ):
         self.dataset, self.seed, self.split, self.replace = dataset, seed, split, replace
+        self.reading: Any = None
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -50,10 +54,19 @@ class SeededDataset(Dataset[Any]):
         """A batch at once, as loaders ask for it: the generators are put back once and not for every sample."""
         read = self._read_or_replace if self.replace else self._read
         with borrowed_generators():
-            return [read(key) for key in keys]
+            samples = [read(key) for key in keys]
+        self._note(-1)
+        return samples
+
+    def _note(self, index: int) -> None:
+        """What this loader process is reading, for who has to say what it died of."""
+        worker = get_worker_info() if self.reading is not None else None
+        if worker is not None:
+            self.reading[worker.id] = index
 
     def _read(self, key: SampleKey) -> Any:
         epoch, index, _ = key
+        self._note(index)
         seed_all(mix(self.seed, epoch, index))
         try:
             return self.dataset[index]

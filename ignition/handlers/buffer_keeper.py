@@ -45,7 +45,7 @@ class BufferKeeper:
         """Watch over the steps of ``optimizer`` in ``engine``, whoever made it."""
         watch(engine, optimizer)
         engine.add_event_handler(Events.ITERATION_STARTED, self._start)
-        engine.add_event_handler(StepEvents.STEP_SKIPPED, self.give_back)
+        engine.add_event_handler(StepEvents.STEP_SKIPPED | StepEvents.STEP_RESTARTED, self.give_back)
 
     def _start(self, engine: Engine) -> None:
         state: Any = engine.state

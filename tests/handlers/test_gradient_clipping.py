@@ -588,3 +588,29 @@ def test_a_rule_that_finds_its_limit_by_itself_has_none_to_tighten():
     assert not GradientClipping().tighten(0.5)
     with pytest.raises(ValueError, match="factor is 2.0; it lowers the limit"):
         GradientClipping(max_norm=1.0).tighten(2.0)
+
+
+@pytest.mark.parametrize("rule", [None, MaxNorm(1.0), AutoClip(), ZClip(), AGC()], ids=lambda rule: type(rule).__name__)
+def test_one_huge_gradient_does_not_freeze_adam(rule):
+    """Without a limit its square stays in the second moment, and the steps after it are next to none."""
+    generator = torch.Generator().manual_seed(0)
+    weight = nn.Parameter(torch.randn(8, 8, generator=generator))
+    optimizer = torch.optim.Adam([weight], lr=1e-2)
+    moved = []
+
+    def step(engine, batch):
+        before = weight.detach().clone()
+        optimizer.zero_grad()
+        noise = torch.randn(8, 8, generator=generator)
+        ((noise + 1.0) * weight).mean().mul(1e6 if engine.state.iteration == 100 else 1.0).backward()
+        optimizer.step()
+        moved.append(float((weight.detach() - before).abs().mean()))
+
+    trainer = Engine(step)
+    GradientClipping(rule).attach(trainer, optimizer)
+    trainer.run(range(300))
+    usual, after = sum(moved[50:99]) / 49, sum(moved[200:300]) / 100
+    if rule is None:
+        assert after < usual / 1000
+    else:
+        assert usual / 3 < after < 3 * usual
