@@ -15,7 +15,7 @@ class Source(Protocol):
         problem: why the log cannot be read at all; empty where it can.
         by_epochs: whether it has a row an epoch.
         attempts: whether a row that goes back in iterations takes back what came after, for all names.
-        facts: what the log says of the whole run: ``iterations``, ``epochs``, ``epoch``, ``best``, ``metric``.
+        facts: what the log says of the whole run: ``iterations``, ``epochs``, ``epoch``.
         notes: what is to be known about how it was read.
     """
 

@@ -78,7 +78,7 @@ class TrainerState:
                 continue
             self._rows.append({"iteration": step, **{name: value for name, value in row.items() if name != "step"}})
         facts = {"iterations": state.get("max_steps"), "epochs": state.get("num_train_epochs"),
-                 "epoch": state.get("epoch"), "best": state.get("best_metric")}  # fmt: skip
+                 "epoch": state.get("epoch")}  # fmt: skip
         self.facts = {name: known for name, value in facts.items() if (known := finite(value)) is not None}
 
     def again(self) -> None:
