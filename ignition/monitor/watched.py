@@ -276,7 +276,7 @@ def scores(curves: Curves, metric: str | None, mode: str, best: float | None = N
 def _settings_of(text: str) -> dict[str, Any]:
     """The config's sections, as far as the text has some."""
     try:
-        values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # both are safe  # nosec B506
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     if not isinstance(values, dict):

@@ -56,7 +56,7 @@ class PageServer:
         ports = [port] if port is not None else [*range(PORT, PORT + 20), 0]
         self.host = host
         self._server = self._listening(feed, host, ports)
-        shown = host if host not in ("", "0.0.0.0", "::") else socket.gethostname()
+        shown = host if host not in ("", "0.0.0.0", "::") else socket.gethostname()  # asked for  # nosec B104
         self.port: int = self._server.server_address[1]
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="page")
