@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs clean
+.PHONY: help run test soak lint bench docs clean
 
 help:
 	@echo "make run    train recipes/depth.py on its embedded data (ARGS='trainer.epochs=2' adds settings)"
 	@echo "make test   the test suite (ARGS='tests/handlers -x' chooses)"
+	@echo "make soak   tests that take minutes: hundreds of kills of one run"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  what a training step costs beside other loops; how good the detectors are"
 	@echo "make docs   the reference pages: docs/config.md, and the API under build/docs"
@@ -45,6 +46,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m soak -v -rP --durations=0 $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .
