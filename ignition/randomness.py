@@ -42,7 +42,7 @@ def borrowed_generators() -> Iterator[None]:
 
 
 class IterationSeed:
-    """Seeds torch's generators anew at every iteration from (seed, stream, process, iteration).
+    """Seeds torch's, numpy's and python's generators anew at every iteration from (seed, stream, process, iteration).
 
     What a batch meets (augmentation, dropout, latent noise) then depends on where in the run it stands and on nothing
     that came before: a resumed run draws the same numbers, and an evaluation in between changes none of them.
@@ -62,7 +62,6 @@ class IterationSeed:
 
     def __call__(self, engine: Engine) -> None:
         seed = mix(*self.key, engine.state.iteration)
-        # Not torch.manual_seed: it asks every backend there is, at a hundred times the price.
-        torch.default_generator.manual_seed(seed)
+        seed_all(seed)  # not torch.manual_seed: it asks every backend there is, at a hundred times the price
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 RUNS = "runs"  # where run folders are made
 NEWEST = "newest"  # what --resume without a folder means
+CHOSEN = "chosen"  # what --verify-resume without N+M means
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +47,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="go on with the run in DIR, or start it there; without DIR, with the newest run of this config",
     )
+    parser.add_argument(
+        "--verify-resume",
+        nargs="?",
+        const=CHOSEN,
+        metavar="N+M",
+        help="train in a temporary folder, straight and with a kill -9 and a resume in between, and tell the first "
+        "thing that differs; saved after N iterations, compared for M more (default: chosen)",
+    )
     parser.add_argument("--check", action="store_true", help="build everything, try two steps, and tell; no training")
     parser.add_argument(
         "--find-lr", action="store_true", help="try rising learning rates, and tell which are good; no training"
@@ -56,17 +66,46 @@ def main(argv: list[str] | None = None) -> int:
     """Train. Returns the exit code: 0, 1 failed, 2 bad usage, 3 diverged, 130 / 143 interrupted and saved."""
     words = _untangle(sys.argv[1:] if argv is None else argv)
     arguments = parse(parser(), words, example="optimizer.lr=5e-5")
-    if arguments.find_lr and (arguments.check or arguments.resume is not None):
-        other = "--check" if arguments.check else "--resume"
-        parser().error(f"--find-lr and {other} are different things to do: give one of them")
+    asked = [("--find-lr", arguments.find_lr), ("--verify-resume", arguments.verify_resume is not None),
+             ("--check", arguments.check), ("--resume", arguments.resume is not None)]  # fmt: skip
+    things = [name for name, is_asked in asked if is_asked]
+    if len(things) > 1 and things != ["--check", "--resume"]:
+        parser().error(f"{things[0]} and {things[1]} are different things to do: give one of them")
+    if arguments.verify_resume is not None:
+        if arguments.output is not None:
+            parser().error("--verify-resume leaves nothing behind: it takes no --output")
+        return guarded(lambda: verify_resume(arguments), show_traceback=arguments.traceback)
     return guarded(lambda: train(arguments), show_traceback=arguments.traceback)
 
 
+def verify_resume(arguments: argparse.Namespace) -> int:
+    """Tell whether a run that is killed and resumed is the run that was not. Returns 0 if so, 1 if not."""
+    from ignition.exact_resume.verification import TrialFailed, Verification
+
+    processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if processes != here:
+        parser().error("--verify-resume starts its processes itself, on one machine: give torchrun one node")
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # the first one starts as many as there are here, kills and starts them again
+    asked = None if arguments.verify_resume == CHOSEN else arguments.verify_resume
+    verification = Verification(arguments.recipe, arguments.config, arguments.settings, say, asked, processes)
+    try:
+        return 0 if verification.run() else 1
+    except TrialFailed as error:
+        say(str(error))
+        return error.code
+    except ValueError as error:
+        say(f"--verify-resume: {error}")
+        return 2
+
+
 def _untangle(argv: list[str]) -> list[str]:
-    """``--resume`` takes a folder or nothing: what follows it and is no folder is not for it."""
+    """``--resume`` takes a folder or nothing, ``--verify-resume`` N+M or nothing: what else follows is not for them."""
     argv = list(argv)
     for place, word in enumerate(argv[:-1]):
         follower = argv[place + 1]
+        if word == "--verify-resume" and not re.fullmatch(r"\d+\+\d+", follower):
+            argv[place] = f"--verify-resume={CHOSEN}"
         if word == "--resume" and (follower.endswith(".py") or ("=" in follower and not Path(follower).is_dir())):
             argv[place] = f"--resume={NEWEST}"
     return argv

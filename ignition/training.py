@@ -24,7 +24,7 @@ from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
 from ignition.optimizer import options_of
 from ignition.precision import Precision
-from ignition.randomness import IterationSeed
+from ignition.randomness import IterationSeed, seed_all
 from ignition.recipe import Recipe, optional
 from ignition.reporting import Reporting
 from ignition.rundir import BEST_CHECKPOINT, RunFolder
@@ -56,6 +56,7 @@ class Training:
         self.device = assembly.choose_device(trainer_settings.device)
         self.precision = Precision(self.device, amp=trainer_settings.amp, channels_last=trainer_settings.channels_last)
 
+        seed_all(trainer_settings.seed)  # a recipe may shuffle files before it parts them
         self.splits = assembly.build_splits(recipe)
         self.data = assembly.training_data(recipe, config, self.splits.train, self.device)
 

@@ -43,6 +43,7 @@ FLOORS = {
         "command_line",
         "drill",
         "evaluate",
+        "exact_resume",
         "find_learning_rate",
         "monitor/__main__",
         "replay",

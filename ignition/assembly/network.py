@@ -14,6 +14,7 @@ from ignition.assembly.recipe_parts import AssemblyError, ask
 from ignition.checkpoint_file import Payload
 from ignition.config import Config
 from ignition.precision import Precision
+from ignition.randomness import seed_all
 from ignition.recipe import Recipe
 
 
@@ -42,7 +43,8 @@ def build_model(recipe: Recipe, config: Config, precision: Precision) -> nn.Modu
     Raises:
         AssemblyError: the recipe cannot build it (settings, a file with weights).
     """
-    torch.manual_seed(config.trainer.seed)
+    torch.manual_seed(config.trainer.seed)  # those of all devices
+    seed_all(config.trainer.seed)
     model: nn.Module = ask(recipe, "model").to(precision.device)
     if precision.channels_last:
         for parameter in model.parameters():

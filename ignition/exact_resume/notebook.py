@@ -1,0 +1,78 @@
+"""What a run saw and became at every iteration, as a row of digests."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ignite.engine import Engine, Events
+from torch.utils.data import Sampler
+
+from ignition.data import BatchSampler, SampleKey
+from ignition.exact_resume.digest import of_batch, of_generators, of_model, of_optimizer
+
+if TYPE_CHECKING:
+    from ignition.training import Training
+
+
+class Notebook:
+    """Writes a row for every iteration of a training: its samples, batch, and all that it left behind, as digests.
+
+    Args:
+        path: a new file of JSON lines; each is there when its iteration is over, whatever ends the process then.
+    """
+
+    def __init__(self, path: str | Path):
+        self._file = open(path, "w", buffering=1)  # noqa: SIM115 (for as long as the process lives)
+        self._row: dict[str, Any] | None = None
+
+    def attach(self, training: Training) -> None:
+        """Note the iterations of ``training``, after the handlers that are attached already."""
+        self._training = training
+        self._asked = training.data.loader.sampler = _Asked(training.data.sampler)  # type: ignore[assignment]
+        training.trainer.add_event_handler(Events.ITERATION_STARTED, self._begin)
+        training.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end)
+
+    def _begin(self, engine: Engine) -> None:
+        state = engine.state
+        samples = [key.index for key in self._asked.batches.popleft()]
+        self._row = {"iteration": state.iteration, "epoch": state.epoch, "samples": samples}
+        self._row["batch"] = of_batch(state.batch)
+
+    def see(self, batch: Any) -> None:
+        """The batch as the losses get it; what evaluations get is passed over."""
+        if self._row is not None:
+            self._row["augmented"] = of_batch(batch)
+
+    def _end(self, engine: Engine) -> None:
+        training = self._training
+        row, self._row = self._row or {}, None
+        row["weights"] = of_model(training.model)
+        row["optimizer"] = of_optimizer(training.optimizer, training.model)
+        row["average"] = of_model(training.ema.module) if training.ema is not None else {}
+        row["generators"] = of_generators()
+        self.write(row)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a row."""
+        self._file.write(json.dumps(row) + "\n")
+
+
+class _Asked(Sampler[list[SampleKey]]):
+    """Hands out another sampler's batches, and remembers those of this pass that no iteration has had yet."""
+
+    def __init__(self, sampler: BatchSampler):
+        self.sampler = sampler
+        self.batches: deque[list[SampleKey]] = deque()
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        self.batches.clear()
+        for batch in self.sampler:
+            self.batches.append(batch)
+            yield batch

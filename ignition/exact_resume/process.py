@@ -1,0 +1,43 @@
+"""A process that leaves nothing behind, whatever ends the one that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+GRACE_SECONDS = 15.0  # torchrun ends its processes within this time, when it is asked to
+
+_OF_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK",
+                "ROLE_WORLD_SIZE", "ROLE_NAME", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # fmt: skip
+
+
+@contextlib.contextmanager
+def started(words: list[str], log: Path, *, processes: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """``python <words>``, by torchrun where there are several ``processes``, in a session of its own.
+
+    What it says goes to ``log``. At the end of the block it is ended, if it has not done so itself.
+    """
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OF_TORCHRUN and not name.startswith("TORCHELASTIC")
+    }
+    with open(log, "wb") as output:
+        process = subprocess.Popen([sys.executable, *launcher, *words], stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=output, env=environment, start_new_session=True)  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None and processes > 1:  # whose processes are in sessions of their own
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # loader workers as well
+        process.wait()
