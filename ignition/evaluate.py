@@ -66,6 +66,7 @@ def evaluate(
     from ignition.config import load_config
     from ignition.evaluations import Evaluators
     from ignition.precision import Precision
+    from ignition.randomness import seed_all
     from ignition.recipe import load_recipe
 
     recipe_class = load_recipe(run.recipe_to_run())
@@ -73,6 +74,7 @@ def evaluate(
     recipe = recipe_class(config.recipe, config.data)  # type: ignore[call-arg]
     device = assembly.choose_device(config.trainer.device)
     precision = Precision(device, amp=config.trainer.amp, channels_last=config.trainer.channels_last)
+    seed_all(config.trainer.seed)  # as when it was trained: a recipe may shuffle files before it parts them
     splits = assembly.build_splits(recipe, training=False)
 
     payload = checkpoint_file.load(checkpoint, map_location="cpu")

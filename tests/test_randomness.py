@@ -37,7 +37,7 @@ def test_numbers_that_are_close_together_give_seeds_that_are_not():
 def drawn(start, *, disturb=False, **keywords):
     """What the iterations after ``start`` draw."""
     numbers = {}
-    engine = Engine(lambda engine, batch: numbers.__setitem__(engine.state.iteration, torch.rand(1).item()))
+    engine = Engine(lambda engine, batch: numbers.__setitem__(engine.state.iteration, draws()))
     IterationSeed(5, **keywords).attach(engine)
     engine.load_state_dict({"iteration": start, "max_epochs": 1, "epoch_length": 6})
     if disturb:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from ignite.engine import Engine
 
 from ignition import distributed
-from ignition.assembly.host_memory import shortage
+from ignition.assembly.host_memory import shortage, states_size
 from ignition.config import SNAPSHOTS, Config
 from ignition.handlers.consensus import Consensus
 from ignition.handlers.gradient_clipping import GradientClipping
@@ -22,6 +22,8 @@ from ignition.loss_terms import LossWeights
 from ignition.stability import Doctor, Finding
 
 log = logging.getLogger(__name__)
+
+SAVED_BYTES = 64 * 2**20  # of snapshots, that go into each checkpoint unasked
 
 
 def recovery_of(
@@ -35,10 +37,12 @@ def recovery_of(
     if distributed.agree(int(bool(short))):
         log.warning("%s: a rollback goes back to the last checkpoint instead", short or "another process is short")
         return None
+    saved, size = config.checkpoint.snapshots, SNAPSHOTS * states_size(objects)
     return Recovery(
         objects,
         learning_rate,
         keep=SNAPSHOTS,
+        save_snapshots=size <= SAVED_BYTES if saved is None else saved,
         every=settings.snapshot_every or max(25, config.logging.every),
         cut=settings.cut,
         attempts=settings.attempts,

@@ -143,7 +143,7 @@ def _in_rows(one: RunFolder, other: RunFolder) -> Iterator[Difference]:
         ("measurements.jsonl", one.measurements.read(), other.measurements.read()),
         ("incidents.jsonl", one.incidents.read(), other.incidents.read()),
     ):
-        for left, right in itertools.zip_longest(_timeless(mine), _timeless(others)):
+        for left, right in itertools.zip_longest(timeless(mine), timeless(others)):
             row = left or right
             iteration = row.get("iteration")
             of_training = any(key.startswith("train/") for key in row)
@@ -157,7 +157,7 @@ def _in_rows(one: RunFolder, other: RunFolder) -> Iterator[Difference]:
                 yield Difference(iteration, kind, what)
 
 
-def _timeless(rows: Sequence[Row]) -> list[Row]:
+def timeless(rows: Sequence[Row]) -> list[Row]:
     """Rows without what says how fast the run was; those that say nothing else are left out."""
     kept = ({key: value for key, value in row.items() if key not in OF_TIME} for row in rows)
     return [row for row in kept if row.keys() - {"iteration", "epoch"}]

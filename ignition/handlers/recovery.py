@@ -76,6 +76,8 @@ class Recovery:
         cut: what the rate is multiplied by; 1 only takes back a rise since the snapshot.
         attempts: returns that are allowed; what did not help so often will not help.
         window: count those of so many iterations only; None: of the whole run, since each one cuts the rate for good.
+        save_snapshots: let its own state hold the snapshots, so that a rollback after a resume goes back to where that
+            of a run without an interruption does. Otherwise a resumed run takes its first one as it starts.
         after: ``after(engine, Return)``, called on every process when all is given back, for instance to discard
             checkpoints that were written since.
 
@@ -107,6 +109,7 @@ class Recovery:
         cut: float = 0.5,
         attempts: int = 3,
         window: int | None = None,
+        save_snapshots: bool = False,
         after: Callable[[Engine, Return], object] | None = None,
     ):
         if not objects:
@@ -127,6 +130,7 @@ class Recovery:
         self._suspected: int | None = None
         self._stepped, self._steps = False, 0  # in this iteration; iterations with a step since the last snapshot
         self._used: float | None = None  # the learning rate of the latest step
+        self._save_snapshots, self._goes_on = save_snapshots, False
         self._changed = 0  # the iteration that left the weights as they are
         self._meant = [  # infinite by design, as a mask is
             f"{name}.{buffer}"
@@ -150,7 +154,7 @@ class Recovery:
             watch(trainer, optimizer)
         if not trainer.has_registered_events(StepEvents.STEP_COMPLETED):
             raise ValueError(f"objects has {', '.join(self.objects)} and no optimizer; its steps have to be counted")
-        trainer.add_event_handler(Events.STARTED, lambda engine: self.snapshot(engine.state.iteration))
+        trainer.add_event_handler(Events.STARTED, self._begin)
         trainer.add_event_handler(StepEvents.GRADIENTS_READY, self._note_rate)
         trainer.add_event_handler(StepEvents.STEP_COMPLETED, self._note_step)
         # Not when the iteration before has completed: a handler may yet call it wrong then.
@@ -163,6 +167,16 @@ class Recovery:
         done = self._return(reason, engine.state.iteration, wrong_from=self._changed + 1)
         if self.after is not None:
             self.after(engine, done)
+
+    def _begin(self, engine: Engine) -> None:
+        """A run starts with a snapshot; one that goes on has those it had, or keeps to the steps at which they come."""
+        went_on, self._goes_on = self._goes_on, False
+        if went_on and self._snapshots:
+            return
+        place = self._steps, self._stepped, self._changed
+        self.snapshot(engine.state.iteration)
+        if went_on:
+            self._steps, self._stepped, self._changed = place
 
     def _note_rate(self, engine: Engine) -> None:
         self._used = self._rate  # before the step, after which the schedule goes on
@@ -246,13 +260,31 @@ class Recovery:
         return [(one.iteration, one.states) for one in leading]
 
     def state_dict(self) -> dict[str, Any]:
-        """The returns so far and the suspected place. Snapshots are not saved: a run that is resumed takes its own."""
-        return {"returns": [list(done) for done in self.returns], "suspected": self._suspected}
+        """The returns so far, the suspected place, when a snapshot is due, and, where they are saved, the snapshots."""
+        state: dict[str, Any] = {"returns": [list(done) for done in self.returns], "suspected": self._suspected}
+        state |= {"steps": self._steps, "stepped": self._stepped, "changed": self._changed, "used": self._used}
+        if self._save_snapshots:
+            state["snapshots"] = []
+            for one in self._snapshots:
+                one.host.wait()
+                state["snapshots"].append([one.iteration, one.measured, one.rate, one.states])
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on counting, and suspecting."""
+        """Go on counting, and suspecting; with snapshots that lack the state of an object nobody goes on."""
         self.returns = [Return(*done) for done in state["returns"]]
         self._suspected = state["suspected"]
+        self._goes_on = "steps" in state
+        if not self._goes_on:  # saved by an earlier version
+            return
+        self._steps, self._stepped, self._changed, self._used = (
+            state[name] for name in ("steps", "stepped", "changed", "used")
+        )
+        self._drop(list(self._snapshots))
+        for iteration, measured, rate, states in state.get("snapshots", [])[-self.keep :]:
+            if self.objects.keys() <= states.keys():
+                host = self._free.pop() if self._free else HostCopy()
+                self._snapshots.append(_Snapshot(iteration, measured, rate, host, host.take(states)))
 
     # ----------------------------------------------------------------------------------------------------- the work
 

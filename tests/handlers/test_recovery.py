@@ -1,3 +1,4 @@
+import copy
 import json
 import logging
 import math
@@ -520,7 +521,8 @@ def test_a_resumed_run_takes_its_own_first_snapshot_and_goes_on_counting():
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=8), lambda engine: recovery.suspect(8))
     trainer.run(range(8), max_epochs=1)
     state = json.loads(json.dumps(recovery.state_dict()))
-    assert state == {"returns": [[5, 3, "loss 9e9", 1.0]], "suspected": 8}
+    assert state == {"returns": [[5, 3, "loss 9e9", 1.0]], "suspected": 8,
+                     "steps": 2, "stepped": True, "changed": 7, "used": None}  # fmt: skip
 
     trainer, model, recovery = counting(every=3, attempts=2)
     recovery.load_state_dict(state)
@@ -531,6 +533,31 @@ def test_a_resumed_run_takes_its_own_first_snapshot_and_goes_on_counting():
     ask(trainer, 10, 13)
     with pytest.raises(Diverged, match=r"\(iteration 13\), after 2 returns: from 5 to 3, from 10 to 8"):
         trainer.run(range(8), max_epochs=3)
+
+
+def taken_back(wrong, state=None, **settings):
+    """Where a run goes back to in iteration ``wrong``; if there is a ``state``, it goes on with that after 8."""
+    trainer, model, recovery = counting(every=3, **settings)
+    ask(trainer, wrong)
+    if state is not None:
+        recovery.load_state_dict(state)
+        nn.init.constant_(model.weight, 8.0)
+        trainer.load_state_dict({"iteration": 8, "epoch_length": 16, "max_epochs": 1})
+    trainer.run(range(16 if state is None else 8), max_epochs=1)
+    (done,) = recovery.returns
+    return done.snapshot, model.weight.item()
+
+
+def test_snapshots_that_are_saved_are_those_of_the_run_that_was_not_interrupted():
+    trainer, _, first = counting(every=3, save_snapshots=True)
+    trainer.run(range(8), max_epochs=1)
+    state = copy.deepcopy(first.state_dict())
+    assert [iteration for iteration, *_ in state["snapshots"]] == [0, 3, 6]
+    assert taken_back(10, state, save_snapshots=True) == taken_back(10) == (6, 16.0)
+    of_less = {**state, "snapshots": [[6, 7, None, {"model": {}}]]}  # and nothing of the optimizer
+    del state["snapshots"]
+    assert taken_back(10, state)[0] == taken_back(10, of_less)[0] == 8  # its own first one
+    assert taken_back(13, state)[0] == taken_back(13)[0] == 9  # then they come at the same steps
 
 
 def test_a_resumed_run_that_was_suspected_before_it_has_nothing_to_go_back_to():
