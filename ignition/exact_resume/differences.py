@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ Row = dict[str, Any]
 # How fast a run was, and when: two runs never have the same.
 OF_TIME = frozenset({"time", "train/samples_per_second", "train/data_wait_share", "train/step_ms_p50",
                      "train/step_ms_p95", "train/memory_gib", "train/mfu"})  # fmt: skip
+
+# In a checkpoint: how long a run has been at work, whether it waits for data, and how many such findings there were.
+_OF_THE_CLOCK = re.compile(r"\.seconds$|\.data_wait\.|^stability\.(findings|pending|doctor\.told)\b")
 
 # Within an iteration in the order of cause and effect.
 KINDS = ("samples", "batch", "augmented", "row", "weights", "optimizer", "average", "generators", "evaluation", "saved")
@@ -114,7 +118,7 @@ def _in_notes(mine: Sequence[Row], others: Sequence[Row]) -> Iterator[Difference
             yield from _in_iteration(known[row["iteration"]], row)
     saved = [next((row["saved"] for row in rows if "saved" in row), None) for rows in (mine, others)]
     if saved[0] is not None and saved[1] is not None:
-        for place in _unequal(saved[0], saved[1]):
+        for place in _unequal(timeless_state(saved[0]), timeless_state(saved[1])):
             yield Difference(None, "saved", f"{place} in the checkpoint")
 
 
@@ -158,9 +162,19 @@ def _in_rows(one: RunFolder, other: RunFolder) -> Iterator[Difference]:
 
 
 def timeless(rows: Sequence[Row]) -> list[Row]:
-    """Rows without what says how fast the run was; those that say nothing else are left out."""
+    """Rows without what says how fast the run was, or whether it waits for data; those that say nothing else go."""
+    rows = [row for row in rows if "data_wait" not in (row.get("name"), row.get("subject"))]
     kept = ({key: value for key, value in row.items() if key not in OF_TIME} for row in rows)
     return [row for row in kept if row.keys() - {"iteration", "epoch"}]
+
+
+def timeless_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint has in each place, without what goes by the clock.
+
+    >>> timeless_state({"model.weight": 1, "job_hours.seconds": 7, "stability.doctor.detectors.data_wait.times": 3})
+    {'model.weight': 1}
+    """
+    return {place: value for place, value in state.items() if not _OF_THE_CLOCK.search(place)}
 
 
 def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:

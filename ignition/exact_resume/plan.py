@@ -37,7 +37,7 @@ def choose(
 ) -> Plan:
     """Where to interrupt a run of so many ``iterations``, each of which takes ``seconds``.
 
-    A save waits for the end of a group of ``accumulate`` batches. If nothing is asked for, it is in the middle of the
+    A save and an end wait for the end of a group of ``accumulate`` batches. If nothing is asked for, it is in the middle of the
     first epoch, and the comparison goes on into the second one if that is near.
 
     Raises:
@@ -50,14 +50,17 @@ def choose(
     >>> choose((5, 4), epoch_length=25, accumulate=4, iterations=1000, seconds=0.5)
     Plan(save=8, kill=10, end=12)
     """
+
+    def at_group_end(iteration: int) -> int:
+        within = (iteration - 1) % epoch_length + 1
+        return iteration + min(-within % accumulate, epoch_length - within)
+
     save, more = asked if asked is not None else (max(min(epoch_length // 2, 20), WARM), 0)
-    save = max(save, 1)
-    within = (save - 1) % epoch_length + 1
-    save += min(-within % accumulate, epoch_length - within)
+    save = at_group_end(save)
     if asked is None:
         rest = -save % epoch_length
         more = rest + 3 if rest * seconds <= SECONDS else 10
-    end = min(save + more, iterations)
+    end = min(at_group_end(save + more), iterations)
     if save >= iterations:
         raise ValueError(
             f"a run of {iterations} iterations ends before it could be interrupted after {save}: give --verify-resume "

@@ -11,7 +11,7 @@ import pytest
 
 from ignition.checkpoint_file import load
 from ignition.checkpoint_file.folder import newest_good
-from ignition.exact_resume.differences import timeless
+from ignition.exact_resume.differences import timeless, timeless_state
 from ignition.exact_resume.digest import digest, leaves
 from ignition.rundir import RunFolder
 from tests.soak.vectors import Telling
@@ -114,7 +114,7 @@ def test_a_run_killed_at_any_moment_has_a_whole_checkpoint_and_loses_no_more_tha
 
 @pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=pytest.mark.soak)])
 def test_a_run_killed_and_resumed_again_and_again_ends_as_the_one_that_was_not(warm, tmp_path, rounds):
-    words = [*EVERYTHING, f"trainer.epochs={2 * rounds}"]
+    words = [*EVERYTHING, f"trainer.epochs={rounds}"]  # on average a round comes on by less than an epoch
     straight, killed = Run(warm, tmp_path / "straight", *words), Run(warm, tmp_path / "killed", *words)
     straight.finish()
     chance, fell, began = random.Random(SEED), Counter(), time.monotonic()
@@ -126,12 +126,12 @@ def test_a_run_killed_and_resumed_again_and_again_ends_as_the_one_that_was_not(w
         fell[killed.kill()] += 1
     interrupted_last = killed.saved()
     killed.finish()
-    tell(f"one run, the last kill after iteration {interrupted_last} of {2 * rounds * EPOCH}", rounds, began, fell)
+    tell(f"one run, the last kill after iteration {interrupted_last} of {rounds * EPOCH}", rounds, began, fell)
     for name in ("last.pt", "best.pt", "best-2.pt"):
         one, other = (
-            {place: digest(value) for place, value in leaves(load(run.folder.checkpoints / name))}
+            timeless_state({place: digest(value) for place, value in leaves(load(run.folder.checkpoints / name))})
             for run in (straight, killed)
         )
         assert one == other
     assert killed.rows() == straight.rows()
-    assert len([row for row in killed.rows() if "train/batch_loss" in row]) == 2 * rounds * EPOCH
+    assert len([row for row in killed.rows() if "train/batch_loss" in row]) == rounds * EPOCH
