@@ -73,7 +73,7 @@ def of_model(model: nn.Module) -> dict[str, str]:
 
 def of_optimizer(optimizer: Optimizer, model: nn.Module) -> dict[str, str]:
     """A digest of all that an optimizer keeps for each parameter."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{key} of {names.get(parameter, 'a parameter')}": digest(value)
         for parameter, kept in optimizer.state.items()

@@ -37,8 +37,8 @@ def choose(
 ) -> Plan:
     """Where to interrupt a run of so many ``iterations``, each of which takes ``seconds``.
 
-    A save and an end wait for the end of a group of ``accumulate`` batches. If nothing is asked for, it is in the middle of the
-    first epoch, and the comparison goes on into the second one if that is near.
+    A save and an end wait for the end of a group of ``accumulate`` batches. If nothing is asked for, the save is in the
+    middle of the first epoch, and the comparison goes on into the second one if that is near.
 
     Raises:
         ValueError: the run is too short.

@@ -28,16 +28,37 @@ def started(words: list[str], log: Path, *, processes: int = 1) -> Iterator[subp
         for name, value in os.environ.items()
         if name not in _OF_TORCHRUN and not name.startswith("TORCHELASTIC")
     }
-    with open(log, "wb") as output:
-        process = subprocess.Popen([sys.executable, *launcher, *words], stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=output, env=environment, start_new_session=True)  # fmt: skip
+    process = None
     try:
+        with open(log, "wb") as output, _heeded_later():
+            process = subprocess.Popen([sys.executable, *launcher, *words], stdin=subprocess.DEVNULL, stdout=output,
+                                       stderr=output, env=environment, start_new_session=True)  # fmt: skip
         yield process
     finally:
-        if process.poll() is None and processes > 1:  # whose processes are in sessions of their own
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # loader workers as well
-        process.wait()
+        if process is not None:
+            _end(process, ask=processes > 1)  # its processes are in sessions of their own
+
+
+def _end(process: subprocess.Popen[bytes], *, ask: bool) -> None:
+    if ask and process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # loader workers as well
+    process.wait()
+
+
+@contextlib.contextmanager
+def _heeded_later() -> Iterator[None]:
+    """Signals that come within the block are heeded after it: a process that is being started must not be lost."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -60,13 +59,13 @@ class Verification:
             TrialFailed: a run has failed by itself.
         """
         asked = read_plan(self.asked) if self.asked is not None else None
-        self._folder = Path(tempfile.mkdtemp(prefix="ignition-verify-resume-"))
         before = signal.signal(signal.SIGTERM, _end)
         try:
-            return self._compare(asked)
+            with tempfile.TemporaryDirectory(prefix="ignition-verify-resume-", ignore_cleanup_errors=True) as folder:
+                self._folder = Path(folder)
+                return self._compare(asked)
         finally:
             signal.signal(signal.SIGTERM, before)
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _compare(self, asked: tuple[int, int] | None) -> bool:
         say = self.say
@@ -93,7 +92,7 @@ class Verification:
         begins = next((row["iteration"] for row in second[0] if "iteration" in row), None)
         say(f"resumed:   in a new process, from iteration {begins} to {_last(second)}, {seconds:.0f} s")
         found = first_difference(notes, second, RunFolder(straight["run"]), RunFolder(killed["run"]))
-        if begins is None or _last(second) != plan.end:
+        if begins is None or _last(second) != _last(notes):
             say("DIFFERENT: the resumed run has not trained to where the straight one did")
             return False
         if found is None:
@@ -135,10 +134,8 @@ class Verification:
             return time.monotonic() - began
         if code != 0 or order.get("kill"):
             ended = f"ended with code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-            words = _last_words(log)
-            raise TrialFailed(
-                f"the run '{Path(order['folder']).name}' {ended}:\n{words}", code if code in (1, 2, 3) else 1
-            )
+            told = f"the run '{Path(order['folder']).name}' {ended}:\n{_last_words(log)}"
+            raise TrialFailed(told, code if code in (1, 2, 3) else 1)
         return time.monotonic() - began
 
     def _was_killed(self, code: int, order: dict[str, Any]) -> bool:

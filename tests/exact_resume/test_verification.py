@@ -95,16 +95,17 @@ def test_a_metric_that_goes_on_counting(recipe, in_this_process):
     assert "from one evaluation to the next" in said[-1]
 
 
-def test_in_a_process_that_is_really_killed(recipe, capfd, monkeypatch):
+def test_in_a_process_that_is_really_killed(recipe, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = set(Path(tempfile.gettempdir()).glob("ignition-verify-resume-*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    Path(tempfile.tempdir).mkdir()
     words = ["trainer.epochs=3", "data.workers=2", "trainer.accumulate=2", "ema={decay: 0.9}"]
     assert main([str(recipe), "--verify-resume", *COMMON, *words]) == 0
     said = capfd.readouterr().err
     assert "killed:    by SIGKILL in iteration 6, saved after 4" in said
     assert "EQUAL, bit for bit" in said
-    assert set(Path(tempfile.gettempdir()).glob("ignition-verify-resume-*")) == before
+    assert list(Path(tempfile.tempdir).iterdir()) == []
     assert not Path("runs").exists()
 
 
