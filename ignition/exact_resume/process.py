@@ -58,7 +58,7 @@ def _heeded_later() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     for number in came:
         signal.raise_signal(number)

@@ -1,6 +1,7 @@
 """A tiny regression that draws from every generator there is, can be interrupted, and has faults on request."""
 
 import random
+import signal
 
 import numpy as np
 import torch
@@ -72,6 +73,8 @@ class Recipe:
     class Settings(Section):
         fault: str = ""
         interrupt_at: int = 0
+        signal_at: int = 0
+        signal: str = "SIGTERM"
         roll_back_at: int = 0
 
     def __init__(self, settings, data):
@@ -108,6 +111,12 @@ class Recipe:
             @trainer.on(Events.ITERATION_COMPLETED(once=self.settings.interrupt_at))
             def interrupt(engine):
                 raise Interrupted
+
+        if self.settings.signal_at:
+
+            @trainer.on(Events.ITERATION_STARTED(once=self.settings.signal_at))
+            def ask(engine):
+                signal.raise_signal(signal.Signals[self.settings.signal])
 
         if self.settings.roll_back_at:
 

@@ -15,10 +15,10 @@ COMMON = ["data.batch_size=4", "optimizer.lr=0.01", "trainer.threads=1", "loggin
           "logging.progress=false"]  # fmt: skip
 
 
-def train(recipe, run, *words, resume=False):
+def train(recipe, run, *words, resume=False, code=0):
     """A run in the folder ``run``, to its end."""
     sys.modules.pop("faulty", None)
-    assert main([str(recipe), *COMMON * (not resume), "--resume", run, *words]) == 0
+    assert main([str(recipe), *COMMON * (not resume), "--resume", run, *words]) == code
 
 
 def interrupt(recipe, run, at, *words, resume=False):
@@ -52,6 +52,18 @@ def test_after_any_iteration(recipe, kind):
     for at in range(1, 2 * EPOCH + 1):
         interrupt(recipe, f"at-{at}", at, *words)
         train(recipe, f"at-{at}", "recipe.interrupt_at=0", resume=True)
+        assert result(f"at-{at}") == result("straight"), at
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_after_a_signal_in_any_iteration(recipe, name, code):
+    words = ["trainer.accumulate=2", "trainer.epochs=2"]  # nothing is saved but for the signal, and each epoch's end
+    train(recipe, "straight", *words)
+    for at in (1, 2, 6, 7, 9, 12):
+        train(recipe, f"at-{at}", f"recipe.signal_at={at}", f"recipe.signal={name}", *words, code=code)
+        done = RunFolder(f"at-{at}").read_status()
+        assert (done["status"], done["iteration"]) == ("preempted", at + at % 2)  # at the end of a group
+        train(recipe, f"at-{at}", "recipe.signal_at=0", resume=True)
         assert result(f"at-{at}") == result("straight"), at
 
 
