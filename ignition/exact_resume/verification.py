@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -195,7 +196,10 @@ def _last(notes: list[list[Row]]) -> int | None:
 
 
 def _last_words(log: Path, lines: int = 15) -> str:
-    return "\n".join(f"  {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
+    """The end of what a run has said, without what torchrun says of it afterwards."""
+    said = log.read_text(errors="replace").splitlines()
+    own = itertools.takewhile(lambda line: "torch/distributed/elastic" not in line, said)
+    return "\n".join(f"  {line}" for line in (list(own) or said)[-lines:])
 
 
 def _end(number: int, frame: object) -> None:

@@ -111,7 +111,7 @@ def test_in_a_process_that_is_really_killed(recipe, tmp_path, capfd, monkeypatch
 
 @pytest.mark.soak
 def test_two_processes(recipe):
-    words = ["--verify-resume", *COMMON, "trainer.epochs=3", "data.workers=2", "ema={decay: 0.9}"]
+    words = ["--verify-resume", *COMMON, "trainer.epochs=3", "data.workers=2", "ema={decay: 0.9}", "data.batch_size=8"]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ignition.run",
          str(recipe), *words], capture_output=True, text=True, timeout=600,
