@@ -60,6 +60,10 @@ class Notebook:
         """Add a row."""
         self._file.write(json.dumps(row) + "\n")
 
+    def close(self) -> None:
+        """No more rows come."""
+        self._file.close()
+
 
 class _Asked(Sampler[list[SampleKey]]):
     """Hands out another sampler's batches, and remembers those of this pass that no iteration has had yet."""

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,15 +69,17 @@ class Trial:
     def train(self) -> int:
         """Train to where the order says. Returns the exit code of `ignition.run`, if it comes back."""
         order = self.order
-        arguments = Namespace(recipe=order.recipe, config=order.config, settings=order.settings, check=False,
-                              find_lr=False, output=None if order.resume else order.run,
-                              resume=order.run if order.resume else None)  # fmt: skip
+        words = [order.recipe, "--resume" if order.resume else "--output", order.run, *order.settings]
+        arguments = run.parser().parse_intermixed_args(words + (["--config", order.config] if order.config else []))
         self.notebook = Notebook(self._notes)
-        code = run.train(arguments, change=self._watched)
-        if code == 0:
-            last = RunFolder(order.run).checkpoints / LAST_CHECKPOINT
-            saved = {place: digest(value) for place, value in leaves(checkpoint_file.load(last))}
-            self.notebook.write({"saved": saved})
+        try:
+            code = run.train(arguments, change=self._watched)
+            if code == 0:
+                last = RunFolder(order.run).checkpoints / LAST_CHECKPOINT
+                saved = {place: digest(value) for place, value in leaves(checkpoint_file.load(last))}
+                self.notebook.write({"saved": saved})
+        finally:
+            self.notebook.close()
         return code
 
     def _watched(self, recipe: type[Recipe]) -> type[Recipe]:
