@@ -1,4 +1,4 @@
-"""What several runs say beside each other: their figures, their configs, and whether a difference is more than chance."""
+"""What several runs say beside each other: figures, configs, and whether a difference is more than chance."""
 
 from ignition.comparison.comparison import Comparison
 from ignition.comparison.figures import UnknownFigure, figure, known_figures

@@ -109,7 +109,7 @@ class Comparison:
 
     @cached_property
     def figures(self) -> list[str]:
-        """The figures of the table: of the metric that chooses the best epoch, how steady the run was, and those asked."""
+        """The figures of the table: of the metric that chooses the best epoch, of how steady runs were, and asked ones."""
         chosen = list(dict.fromkeys(run.metric for run in self.runs if run.metric in self.known))
         of_metrics = [f"{word} {name}" for name in chosen for word in ("final", "best")]
         return list(dict.fromkeys([*of_metrics, *self.metrics, *OWN]))
@@ -149,7 +149,7 @@ class Comparison:
             return Test(name, why_not="another loss, another scale")
         ones, others = ([v for v in of.figures(name) if math.isfinite(v)] for of in (group, self.reference))
         if len(ones) < 2 or len(others) < 2:
-            return Test(name, why_not="one seed tells nothing about chance" if ones and others else "not in both")
+            return Test(name, why_not="one seed" if ones and others else "not in both")
         if sorted(ones) == sorted(others):
             return Test(name, why_not="no difference")
         found = difference(ones, others, ratio=is_ratio(name))

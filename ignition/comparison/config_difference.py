@@ -43,7 +43,9 @@ def differences(configs: list[Mapping[str, Any]]) -> list[Difference]:
     [Difference(key='optimizer.lr', values=(0.1, 0.2)), Difference(key='clip', values=(None, '(not there)'))]
     """
     flat = [experiment(config) for config in configs]
-    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    all_keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    sections = list(dict.fromkeys(key[0] for key in all_keys))
+    keys = sorted(all_keys, key=lambda key: sections.index(key[0]))
     found = []
     for key in keys:
         values = tuple(settings.get(key, ABSENT) for settings in flat)

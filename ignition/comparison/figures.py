@@ -8,6 +8,7 @@ import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ignition.comparison.run_summary import Point, RunSummary
 from ignition.stability.loss_spike import LossSpike
@@ -83,7 +84,7 @@ def setbacks(values: list[float], mode: str) -> float:
     >>> setbacks([5.0, 4.0, 4.5, 3.0, 2.0], "min")
     0.25
     """
-    steps = list(zip(values, values[1:]))
+    steps = list(pairwise(values))
     if not steps:
         return math.nan
     return sum(after > before if mode == "min" else after < before for before, after in steps) / len(steps)
@@ -146,8 +147,8 @@ WORDS: dict[str, tuple[str, Read]] = {
     "highest": ("the highest value", lambda run, points: max(_values(points))),
     "change": ("the last value less the first", lambda run, points: points[-1].value - points[0].value),
     "spread": ("standard deviation of the last five values", lambda run, points: spread(_values(points))),
-    "rises": ("share of the values that are above the one before", lambda run, points: setbacks(_values(points), "min")),
-    "falls": ("share of the values that are below the one before", lambda run, points: setbacks(_values(points), "max")),
+    "rises": ("share of values above the one before", lambda run, points: setbacks(_values(points), "min")),
+    "falls": ("share of values below the one before", lambda run, points: setbacks(_values(points), "max")),
 }  # fmt: skip
 RATIOS = ("spread",)
 EPOCH = re.compile(r"epoch (\d+)")
@@ -188,7 +189,7 @@ def figure(run: RunSummary, name: str) -> float:
 
 def of_loss(name: str) -> bool:
     """Whether a figure is in units of the whole loss: another loss has other units."""
-    word, metric = split(name)
+    _, metric = split(name)
     return OWN[metric].of_loss if metric in OWN else metric in ("val/loss", "train/epoch_avg_loss", "train/batch_loss")
 
 
@@ -223,4 +224,5 @@ def check_figure(name: str, metrics: list[str] | None = None) -> None:
 def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     meant = f" Did you mean '{near[0]}'?" if near else ""
-    return f"no metric '{name}'.{meant} Known: {', '.join(known)}; before a metric may stand {', '.join(WORDS)}, epoch N"
+    listed = ", ".join(metric for metric in known if not metric.startswith("baseline/"))
+    return f"no metric '{name}'.{meant} Known: {listed}; before a metric may stand {', '.join(WORDS)}, epoch N"
