@@ -7,12 +7,12 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ignition.command_line import BAD_USAGE, FAILED, FINISHED, parse, say
 
 if TYPE_CHECKING:
-    from ignition.config import Section
+    from ignition.config import Problem, Section
     from ignition.studies.outcome import Outcome
     from ignition.studies.study import Study
 
@@ -85,12 +85,13 @@ def _study(arguments: argparse.Namespace, words: list[str]) -> int:
     return max(code, _tell([_outcome(study, folder) for study, folder in places], arguments))
 
 
-def _read(paths: list[str]) -> list[Any]:
+def _read(paths: list[str]) -> list[Study]:
     """All studies, or all that is wrong with all of them."""
     from ignition.config import ConfigError
     from ignition.studies.study import read_study
 
-    studies, problems = [], []
+    studies: list[Study] = []
+    problems: list[Problem] = []
     for path in paths:
         try:
             study = read_study(path)

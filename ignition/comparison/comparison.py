@@ -9,7 +9,7 @@ from typing import Any
 
 from ignition.comparison import config_difference
 from ignition.comparison.config_difference import Difference as Setting
-from ignition.comparison.figures import OWN, check_figure, figure, is_ratio, known_figures, of_loss, split
+from ignition.comparison.figures import OWN, check_figure, figure, full, is_ratio, known_figures, of_loss, split
 from ignition.comparison.groups import Group, grouped
 from ignition.comparison.run_summary import ComparisonError, RunSummary
 from ignition.comparison.significance import Difference, difference, holm
@@ -109,10 +109,11 @@ class Comparison:
 
     @cached_property
     def figures(self) -> list[str]:
-        """The figures of the table: of the metric that chooses the best epoch, of how steady runs were, and asked ones."""
+        """The figures of the table: of the metric that chooses the best epoch, of steadiness, and those asked for."""
         chosen = list(dict.fromkeys(run.metric for run in self.runs if run.metric in self.known))
         of_metrics = [f"{word} {name}" for name in chosen for word in ("final", "best")]
-        return list(dict.fromkeys([*of_metrics, *self.metrics, *OWN]))
+        asked = [full(name) for name in self.metrics]
+        return list(dict.fromkeys([*of_metrics, *asked, *OWN]))
 
     @cached_property
     def others(self) -> list[str]:

@@ -89,7 +89,7 @@ def _flat(value: Mapping[str, Any], path: Path = ()) -> list[tuple[Path, Any]]:
     found: list[tuple[Path, Any]] = []
     for key, item in value.items():
         here = (*path, str(key))
-        if isinstance(item, Mapping) and item:
+        if isinstance(item, Mapping):  # an empty one sets nothing
             found += _flat(item, here)
         else:
             found.append((here, item))

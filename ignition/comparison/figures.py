@@ -151,6 +151,7 @@ WORDS: dict[str, tuple[str, Read]] = {
     "falls": ("share of values below the one before", lambda run, points: setbacks(_values(points), "max")),
 }  # fmt: skip
 RATIOS = ("spread",)
+PLUS = " + "
 EPOCH = re.compile(r"epoch (\d+)")
 
 
@@ -167,12 +168,23 @@ def split(name: str) -> tuple[str, str]:
     return (word, metric) if space else ("final", name)
 
 
+def full(name: str) -> str:
+    """A figure's name in one form, so that equal ones are equal.
+
+    >>> full("val/epe"), full("best  val/epe"), full("gap"), full("val/xy + val/scale")
+    ('final val/epe', 'best val/epe', 'gap', 'final val/xy + final val/scale')
+    """
+    return PLUS.join(" ".join(filter(None, split(part))) for part in name.split(PLUS))
+
+
 def figure(run: RunSummary, name: str) -> float:
     """The figure called ``name`` of a run; NaN where the run has it not.
 
-    ``gap`` and the like, ``findings/<what>``, a metric (``val/epe``: its last value), or a word and a metric
-    (``best val/epe``, ``epoch 2 val/epe``, ``spread val/ap``).
+    ``gap`` and the like, ``findings/<what>``, a metric (``val/epe``: its last value), a word and a metric
+    (``best val/epe``, ``epoch 2 val/epe``, ``spread val/ap``), or a sum of such (``val/xy + val/scale``).
     """
+    if PLUS in name:
+        return sum(figure(run, part) for part in name.split(PLUS))
     word, metric = split(name)
     if not word:
         if metric in OWN:
@@ -189,12 +201,16 @@ def figure(run: RunSummary, name: str) -> float:
 
 def of_loss(name: str) -> bool:
     """Whether a figure is in units of the whole loss: another loss has other units."""
+    if PLUS in name:
+        return any(map(of_loss, name.split(PLUS)))
     _, metric = split(name)
     return OWN[metric].of_loss if metric in OWN else metric in ("val/loss", "train/epoch_avg_loss", "train/batch_loss")
 
 
 def is_ratio(name: str) -> bool:
     """Whether a figure is compared by factors and not by differences."""
+    if PLUS in name:
+        return False
     word, metric = split(name)
     return OWN[metric].ratio if metric in OWN else word in RATIOS
 
@@ -210,6 +226,10 @@ def check_figure(name: str, metrics: list[str] | None = None) -> None:
     Raises:
         UnknownFigure: it cannot; lists what can.
     """
+    if PLUS in name:
+        for part in name.split(PLUS):
+            check_figure(part, metrics)
+        return
     word, metric = split(name)
     if not word:
         return

@@ -2,7 +2,7 @@
 
 Welch's t-test and its intervals (Welch, 1947), since with so few seeds bootstrap intervals are too narrow and their
 tests call too much (Colas et al., How many random seeds?, 2018), and tests by rank cannot call anything: of three seeds
-beside three the smallest p of any permutation is 0.1, and Wilcoxon's signed ranks need six pairs to come below 0.05. The
+beside three the smallest p of any permutation is 0.1, and Wilcoxon's signed ranks need six pairs to be below 0.05. The
 price is the assumption that a figure's values over seeds are roughly normal; `permutation_p` stands beside it and
 assumes nothing.
 """

@@ -57,7 +57,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def owner(path: Path) -> str | None:
-    """Who holds the lock file ``path``: which process, where and since when; None where nobody does. Changes nothing."""
+    """Who holds the lock file ``path``: which process, where, since when; None: nobody. Changes nothing."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:

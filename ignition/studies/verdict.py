@@ -85,7 +85,7 @@ def _judge(clause: Clause, name: str, group: Group, groups: Mapping[str, Group])
             found = _less(by, math.log(clause.factor))
             return _word(clause, found, f"{seen}, a factor of {_interval(factor)}", least)
     found = difference_interval(values, limits, factor=clause.factor)
-    return _word(clause, found, f"{seen}, {_interval(found)} above the limit", least)
+    return _word(clause, found, f"{seen}; less the limit {_interval(found)}", least)
 
 
 def _word(clause: Clause, found: Interval, seen: str, count: int) -> tuple[str, str]:
