@@ -65,6 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ConfigError, ComparisonError, UnknownFigure) as error:
         say(str(error))
         return BAD_USAGE
+    except KeyboardInterrupt:  # before anything was started, or after all of it
+        say("interrupted")
+        return 130
     except OSError as error:
         say(f"{error.filename}: {error.strerror}")
         return FAILED

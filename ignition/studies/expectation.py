@@ -67,10 +67,6 @@ def parse(text: str, variants: list[str]) -> list[Clause]:
             phrase, joined, after = rest.partition(" and ")
             clauses.append(_clause(phrase, variants))
             rest = joined + after
-        if rest and not rest.startswith(" and "):
-            raise _bad(f"'{rest.strip()}' is not understood")
-        if rest == " and ":
-            raise _bad("it ends with 'and'")
         rest = rest.removeprefix(" and ")
     if not clauses:
         raise _bad("it is empty")

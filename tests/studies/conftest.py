@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-RECIPE = '''
+RECIPE = """
 import time
 
 import torch
@@ -51,7 +51,7 @@ class Recipe:
 
     def baseline(self, splits):
         return lambda model, batch: torch.zeros_like(batch["y"])
-'''
+"""
 
 CONFIG = """\
 task: tiny
