@@ -111,6 +111,7 @@ def _run(study: Study, folder: Path, arguments: argparse.Namespace, words: list[
     """Train what is missing. Returns 0, 1 where runs failed, or 128 + the signal that ended it."""
     from rich.console import Console
 
+    from ignition.studies.outcome import check_metrics
     from ignition.studies.progress import StudyProgress
     from ignition.studies.runner import Runner
     from ignition.studies.schedule import ENDED, check_runs, jobs
@@ -125,7 +126,8 @@ def _run(study: Study, folder: Path, arguments: argparse.Namespace, words: list[
     check_runs(study, folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with StudyProgress(study.name, Console(stderr=True)) as progress:
-        runner = Runner(study, folder, watcher=progress, recipe_settings=settings, at_once=arguments.jobs)
+        runner = Runner(study, folder, watcher=progress, recipe_settings=settings, at_once=arguments.jobs,
+                        check=lambda job: check_metrics(study, job.folder))  # fmt: skip
         before = {number: signal.signal(number, lambda got, frame: runner.stop(got))
                   for number in (signal.SIGINT, signal.SIGTERM)}  # fmt: skip
         try:

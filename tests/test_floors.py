@@ -155,11 +155,9 @@ def test_what_two_domains_use_belongs_to_none(file):
         assert len(domains) <= 1, f"{file} imports parts of {domains}: what is shared goes to recipes/parts"
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay", "monitor.__main__", "review.__main__"])
-=======
-@pytest.mark.parametrize("command", ["run", "evaluate", "compare", "drill", "replay", "study"])
->>>>>>> 7351ad8 (Study: variants, seeds, expectations, runs that go on, verdicts)
+@pytest.mark.parametrize(
+    "command", ["run", "evaluate", "compare", "drill", "replay", "study", "monitor.__main__", "review.__main__"]
+)
 def test_commands_say_how_they_are_used_without_torch(command):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"

@@ -8,10 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ignition.comparison import Comparison, ComparisonError, Group, RunSummary
+from ignition.comparison import Comparison, ComparisonError, Group, RunSummary, known_figures
+from ignition.comparison.figures import check_figure
 from ignition.studies.schedule import ENDED, Job, jobs
 from ignition.studies.study import Study
 from ignition.studies.verdict import Verdict, judge
+
+
+def check_metrics(study: Study, folder: Path) -> None:
+    """Look whether a run has every figure that the study asks for.
+
+    Raises:
+        UnknownFigure: it has one not; lists those there are.
+    """
+    known = known_figures([RunSummary.read(folder)])
+    for name in study.figures:
+        check_figure(name, known)
 
 
 @dataclass(frozen=True)
@@ -50,9 +62,7 @@ class Outcome:
         """
         if not self.groups:
             raise ComparisonError(f"{self.folder}: none of the {len(self.jobs)} runs of this study has ended yet")
-        asked = [expectation.figure for expectation in self.study.expectations]
-        figures = list(dict.fromkeys([*self.study.file.figures, *asked]))
-        return Comparison(list(self.groups.values()), figures)
+        return Comparison(list(self.groups.values()), self.study.figures)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

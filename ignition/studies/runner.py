@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,7 @@ class Runner:
         watcher: is told how it goes on.
         recipe_settings: checks and fills the configs' recipe section.
         at_once: runs at the same time; None: as the study says, else cores / threads.
+        check: looks at the first run that has come to its end; what it raises ends the study, with everything saved.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Runner:
         watcher: Watcher,
         recipe_settings: type[Section] | None = None,
         at_once: int | None = None,
+        check: Callable[[Job], None] | None = None,
         sleep: Callable[[float], Any] = time.sleep,
     ):
         self.study, self.folder, self.watcher = study, folder, watcher
@@ -102,9 +105,15 @@ class Runner:
         self.failures: list[Failure] = []
         self.stopped_by: int | None = None
         self._running: dict[Job, _Started] = {}
+        self._check = check
+        self._refused: ValueError | None = None
 
     def run(self) -> list[Failure]:
-        """Train until nothing is left, or `stop`. Returns the runs that have failed."""
+        """Train until nothing is left, or `stop`. Returns the runs that have failed.
+
+        Raises:
+            ValueError: what ``check`` has raised.
+        """
         all_jobs = jobs(self.study, self.folder)
         pending = [job for job in all_jobs if job.state not in ENDED]
         while self._running or (pending and self.stopped_by is None):
@@ -114,6 +123,8 @@ class Runner:
             done = len(all_jobs) - len(pending) - len(self._running) - len(self.failures)
             self.watcher.look(list(self._running), done, len(all_jobs))
             self.sleep(PAUSE)
+        if self._refused is not None:
+            raise self._refused
         return self.failures
 
     def stop(self, number: int) -> None:
@@ -171,7 +182,19 @@ class Runner:
             elif state not in ENDED and self.stopped_by is None:
                 self.failures.append(Failure(job, code, self._said(job)))
             self.watcher.ended(job, state)
+            self._look_at(job, state)
         return again
+
+    def _look_at(self, job: Job, state: str) -> None:
+        """Let ``check`` see the first run that is whole: better now than after all of them."""
+        if self._check is None or job.prepares or state not in ("finished", "stopped"):
+            return
+        check, self._check = self._check, None
+        try:
+            check(job)
+        except ValueError as error:
+            self._refused = error
+            self.stop(signal.SIGTERM)
 
     def _said(self, job: Job) -> str:
         lines = (self.folder / f"{job.name}.log").read_text(encoding="utf-8", errors="replace").splitlines()

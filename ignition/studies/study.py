@@ -132,6 +132,11 @@ class Study:
         """What the others are held against."""
         return self.file.reference or next(iter(self.file.variants))
 
+    @property
+    def figures(self) -> list[str]:
+        """The figures that it asks for, to be shown or expected."""
+        return list(dict.fromkeys([*self.file.figures, *(expectation.figure for expectation in self.expectations)]))
+
     def seeds(self, variant: str) -> list[int]:
         """The seeds that ``variant`` is trained with."""
         return self.file.seeds[:1] if variant in self.file.prepare else list(self.file.seeds)
