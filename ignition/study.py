@@ -91,7 +91,7 @@ def _study(arguments: argparse.Namespace, words: list[str]) -> int:
 def _read(paths: list[str]) -> list[Study]:
     """All studies, or all that is wrong with all of them."""
     from ignition.config import ConfigError
-    from ignition.studies.study import read_study
+    from ignition.studies.reading import read_study
 
     studies: list[Study] = []
     problems: list[Problem] = []
@@ -113,9 +113,9 @@ def _run(study: Study, folder: Path, arguments: argparse.Namespace, words: list[
 
     from ignition.studies.outcome import check_metrics
     from ignition.studies.progress import StudyProgress
+    from ignition.studies.reading import read_study
     from ignition.studies.runner import Runner
     from ignition.studies.schedule import ENDED, check_runs, jobs
-    from ignition.studies.study import read_study
 
     if all(job.state in ENDED for job in jobs(study, folder)):
         check_runs(study, folder)

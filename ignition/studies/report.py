@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ignition.comparison import config_difference
 from ignition.comparison.chart import chart
+from ignition.comparison.figures import full
 from ignition.comparison.page import curves_of
 from ignition.comparison.table import cell
 from ignition.rundir.rows import replace_file
@@ -173,7 +174,8 @@ def _figures(outcome: Outcome) -> Iterator[str]:
             cells = [cell(each.figures(name)) for each in comparison.groups]
             yield f"| {name} | {' | '.join(cells)} | {said} |"
         return
-    columns = [name for name in shown if name in comparison.figures]
+    asked = [*map(full, outcome.study.figures), "val_loss_std", "largest_jump", "findings", "seconds"]
+    columns = [name for name in shown if name in asked or name.startswith("best ")]
     yield f"| variant | changed | {' | '.join(columns)} |"
     yield "|---|---|" + "---|" * len(columns)
     before: dict[str, object] | None = None

@@ -11,16 +11,16 @@ import pytest
 
 from ignition.comparison import ComparisonError
 from ignition.studies.outcome import Outcome
+from ignition.studies.reading import read_study
 from ignition.studies.runner import Runner, words
 from ignition.studies.schedule import check_runs
-from ignition.studies.study import read_study
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 DRIVER = """
 import signal, sys
 from pathlib import Path
 from ignition.studies.runner import Runner
-from ignition.studies.study import read_study
+from ignition.studies.reading import read_study
 
 class Quiet:
     def started(self, job): ...

@@ -7,7 +7,7 @@ import pytest
 
 from ignition.comparison.config_difference import differences, things
 from ignition.recipe import load_recipe
-from ignition.studies.study import read_study
+from ignition.studies.reading import read_study
 
 STUDIES = Path(__file__).resolve().parents[2] / "configs" / "studies"
 TASKS = ("depth", "detection", "flow", "spatial", "vae")

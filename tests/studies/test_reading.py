@@ -3,7 +3,7 @@
 import pytest
 
 from ignition.config import ConfigError
-from ignition.studies.study import read_study
+from ignition.studies.reading import read_study
 
 
 def problems(path):
