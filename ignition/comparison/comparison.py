@@ -15,6 +15,7 @@ from ignition.comparison.run_summary import ComparisonError, RunSummary
 from ignition.comparison.significance import Difference, difference, holm
 
 SIGNIFICANT = 0.05
+OTHER_SCALE = "another loss, another scale"
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Comparison:
         if not word and metric in OWN and not OWN[metric].tested:
             return Test(name)
         if other_loss and of_loss(name):
-            return Test(name, why_not="another loss, another scale")
+            return Test(name, why_not=OTHER_SCALE)
         ones, others = ([v for v in of.figures(name) if math.isfinite(v)] for of in (group, self.reference))
         if len(ones) < 2 or len(others) < 2:
             return Test(name, why_not="one seed" if ones and others else "not in both")

@@ -3,8 +3,8 @@
 Welch's t-test and its intervals (Welch, 1947), as Colas et al. advise (How many random seeds?, 2018): of pairs of three
 seeds that do not differ it calls 3 % different, where an interval by percentile bootstrap calls 21 % (4000 draws of
 normal numbers). Tests by rank cannot call anything: of three seeds beside three the smallest p of any permutation is
-0.1, and Wilcoxon's signed ranks need six pairs to be below 0.05. The price is the assumption that a figure's values over
-seeds are roughly normal; `permutation_p` stands beside it and assumes nothing.
+0.1, and Wilcoxon's signed ranks need six pairs to be below 0.05. The price is the assumption that a figure's values
+over seeds are roughly normal; `permutation_p` stands beside it and assumes nothing.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ignition.comparison import config_difference
 from ignition.comparison.chart import chart
+from ignition.comparison.comparison import OTHER_SCALE, Comparison, Test
 from ignition.comparison.figures import full
 from ignition.comparison.page import curves_of
 from ignition.comparison.table import cell
@@ -53,7 +54,7 @@ def write_report(outcomes: list[Outcome], path: Path, how: str) -> list[Path]:
     pictures = path.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     written = [path]
-    for outcome in outcomes:
+    for outcome in (outcome for outcome in outcomes if outcome.groups):
         picture = pictures / f"results_{outcome.study.name}.svg"
         replace_file(picture, _picture(outcome).encode())
         written.append(picture)
@@ -88,7 +89,7 @@ def _page(outcomes: list[Outcome], how: str) -> Iterator[str]:
 
 
 def _section(outcome: Outcome) -> Iterator[str]:
-    study, comparison = outcome.study, outcome.comparison
+    study = outcome.study
     yield f"## {study.name}"
     yield ""
     yield f"**{_line(study.file.question)}**"
@@ -99,6 +100,15 @@ def _section(outcome: Outcome) -> Iterator[str]:
         yield ""
         names = ", ".join(job.name for job in outcome.missing)
         yield f"**Not whole:** {len(outcome.missing)} runs are missing: {names}."
+    if not outcome.groups:
+        return
+    comparison = outcome.comparison
+    yield ""
+    yield "| variant | what it is | its config's hypothesis |"
+    yield "|---|---|---|"
+    for group in comparison.groups:
+        what = study.file.variants[group.name].what
+        yield f"| `{group.name}` | {_line(what) or '-'} | {_line(group.first.hypothesis) or '-'} |"
     if outcome.verdicts:
         yield ""
         yield from _expectations(outcome)
@@ -107,7 +117,7 @@ def _section(outcome: Outcome) -> Iterator[str]:
         yield from _said(outcome)
     yield ""
     yield from _figures(outcome)
-    for group in comparison.groups[1:]:
+    for group in comparison.groups[1:] if len(comparison.groups) == 2 else ():
         yield ""
         yield f"`{group.name}` beside `{comparison.reference.name}`: {comparison.word(group)}."
     for group in comparison.groups:
@@ -178,25 +188,28 @@ def _figures(outcome: Outcome) -> Iterator[str]:
     columns = [name for name in shown if name in asked or name.startswith("best ")]
     yield f"| variant | changed | {' | '.join(columns)} |"
     yield "|---|---|" + "---|" * len(columns)
-    before: dict[str, object] | None = None
+    above = comparison.reference
     for group in comparison.groups:
-        config = dict(group.first.config)
-        changed = config_difference.things(config_difference.differences([before or config, config]))
-        marks = [_mark(tests.get(group.name, {}).get(name)) for name in columns]
+        step = Comparison([above, group], outcome.study.figures)
+        from_above = {test.figure: test for test in step.tests(group)} if group is not above else {}
+        marks = [_marks(tests.get(group.name, {}).get(name), from_above.get(name)) for name in columns]
         cells = [f"{cell(group.figures(name))}{mark}" for name, mark in zip(columns, marks)]
-        yield f"| `{group.name}` | {', '.join(changed) or '-'} | {' | '.join(cells)} |"
-        before = config
+        changed = ", ".join(config_difference.things(step.changes(group))) or "-"
+        yield f"| `{group.name}` | {changed} | {' | '.join(cells)} |"
+        above = group
     yield ""
     yield (
-        f"Changed: beside the line above. \\*: differs from `{comparison.reference.name}` by more than chance; "
-        "†: another loss, on another scale."
+        f"Changed: beside the line above. \\*: differs from `{comparison.reference.name}` by more than chance; ‡: so "
+        "from the line above; †: another loss than that, on another scale."
     )
 
 
-def _mark(test: object) -> str:
-    if getattr(test, "significant", False):
-        return " \\*"
-    return " †" if "scale" in getattr(test, "why_not", "") else ""
+def _marks(reference: Test | None, above: Test | None) -> str:
+    """What a figure of a line is marked with, held against the reference's and that of the line above."""
+    marks = "\\*" if reference is not None and reference.significant else ""
+    marks += "‡" if above is not None and above.significant else ""
+    other_scale = above is not None and above.why_not == OTHER_SCALE
+    return f" {marks}{'†' if other_scale else ''}".rstrip()
 
 
 def _line(text: str) -> str:

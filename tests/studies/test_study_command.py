@@ -50,6 +50,22 @@ def test_the_page_is_the_same_for_the_same_runs_and_says_what_failed(study, caps
     assert picture.startswith(b"<svg")
 
 
+def test_the_page_says_what_is_missing_and_what_a_variant_was_to_show(study):
+    config = Path("tiny.yaml").read_text()
+    Path("tiny.yaml").write_text("hypothesis: a rate is enough\n" + config)
+    assert main([study, "--jobs", "9"]) == 0
+    for path in Path("runs/studies/rates").glob("high_rate-seed?/config.yaml"):
+        path.unlink()  # no run any more
+    text = Path(study).read_text()
+    Path("other.yaml").write_text(text)
+    assert main([study, "other.yaml", "--no-run", "--report", "page.md"]) == 0
+    page = Path("page.md").read_text()
+    assert "| `slow_rate` | - | a rate is enough |" in page
+    assert "**Not whole:** 2 runs are missing: high_rate-seed0, high_rate-seed1." in page
+    assert "| [other](#other) | 0 of 4 | 0 | 0 | 3 |" in page
+    assert "**Not whole:** 4 runs are missing: " in page
+
+
 def test_one_json_object(study, capsys):
     assert main([study, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
