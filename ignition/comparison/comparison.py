@@ -44,12 +44,13 @@ class Test:
         if self.found is None:
             return self.why_not
         lower = self.found.by.estimate < (1.0 if self.is_ratio else 0.0)
+        sd = f"{abs(self.found.effect.estimate):.2g} sd"
         if not self.significant:
             more = f", about {self.found.seeds} seeds each would tell" if self.found.seeds else ""
-            return f"cannot be told apart (p {self.p:.2g}{more})"
+            return f"cannot be told apart ({sd}, p {self.p:.2g}{more})"
         if better in ("low", "high"):
-            return f"{'better' if lower == (better == 'low') else 'worse'} (p {self.p:.2g})"
-        return f"{'lower' if lower else 'higher'} (p {self.p:.2g})"
+            return f"{'better' if lower == (better == 'low') else 'worse'} by {sd} (p {self.p:.2g})"
+        return f"{'lower' if lower else 'higher'} by {sd} (p {self.p:.2g})"
 
     @property
     def is_ratio(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,11 +100,9 @@ class Study:
         """
         prepared = {name: str(run_folder(folder, name, self.seeds(name)[0])) for name in self.file.prepare}
         place = Place(str(self.path))
-        own = {"seed": Node(seed, place), "threads": Node(self.file.threads, place)}
-        given = self.configs[variant]
-        if given.nearest(("trainer", "threads")).value is not None and "threads" in _keys(given, "trainer"):
-            own.pop("threads")
-        root = merge(_filled(given, prepared), Node({"trainer": Node(own, place)}, place), Layout.of(Config))
+        trainer = Node({"seed": Node(seed, place), "threads": Node(self.file.threads, place)}, place)
+        given = _filled(self.configs[variant], prepared)
+        root = merge(given, Node({"trainer": trainer}, place), Layout.of(Config))
         return config_of(root, name=variant, task=self.task, recipe_settings=recipe_settings)
 
     def check(self, folder: Path, recipe_settings: type[Section] | None = None) -> None:
@@ -116,6 +114,7 @@ class Study:
         problems: list[Problem] = []
         plain: dict[str, str] = {}
         for variant in (*self.file.prepare, *self.file.variants):
+            problems += [problem for problem in self._overruled(variant) if problem not in problems]
             try:
                 config = self.config(variant, 0, folder, recipe_settings)
             except ConfigError as error:
@@ -130,15 +129,18 @@ class Study:
         if problems:
             raise ConfigError(problems)
 
+    def _overruled(self, variant: str) -> Iterator[Problem]:
+        """Settings of the study's own file that its other keys decide."""
+        trainer = self.configs[variant].child("trainer")
+        for key, instead in (("seed", "seeds"), ("threads", "threads")):
+            node = trainer.child(key) if trainer is not None else None
+            if node is not None and node.place.file == str(self.path):
+                yield Problem.at(node.place, f"trainer.{key}: '{instead}' of the study says which; leave it out here")
+
 
 def run_folder(folder: Path, variant: str, seed: int) -> Path:
     """Where a variant's run under a seed is."""
     return folder / f"{variant}-seed{seed}"
-
-
-def _keys(node: Node, section: str) -> list[str]:
-    child = node.child(section)
-    return list(child.value) if child is not None and child.is_mapping else []
 
 
 def _filled(node: Node, prepared: Mapping[str, str]) -> Node:

@@ -35,7 +35,7 @@ def test_seeds_of_one_config_are_one_group_and_the_right_one_is_better(runs):
     ]
     tests = {test.figure: test for test in comparison.tests(after)}
     assert tests["final val/loss"].significant
-    assert tests["final val/loss"].word("low").startswith("better (p ")
+    assert tests["final val/loss"].word("low").startswith("better by ")
     assert tests["final val/loss"].found.effect.high < -3
     assert comparison.word(after) == "one thing changed: optimizer.lr"
     reverse = Comparison.of(read(reversed(runs)))

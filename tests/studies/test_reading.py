@@ -29,7 +29,7 @@ def test_a_study_has_variants_seeds_and_expectations(place):
 
 def test_settings_lie_over_a_variant_s_config_and_a_variant_may_begin_with_another(place):
     text = (place / "rates.yaml").read_text()
-    text = text.replace("seeds:", "settings: {trainer: {epochs: 2, threads: 3}, recipe: {width: 4}}\nseeds:")
+    text = text.replace("seeds:", "threads: 3\nsettings: {trainer: {epochs: 2}, recipe: {width: 4}}\nseeds:")
     text = text.replace(
         "expect:", "  more: {plus: high_rate, settings: {recipe: {width: 16}, clip: {kind: norm}}}\nexpect:"
     )
@@ -97,6 +97,16 @@ def test_variants_that_are_equal_are_refused(place):
     (place / "rates.yaml").write_text(text)
     (found,) = problems(place / "rates.yaml")
     assert "rates.yaml:7:3: variants 'slow_rate' and 'high_rate' are equal: change a setting, or leave one out" in found
+
+
+def test_seed_and_threads_are_the_study_s_to_say(place):
+    text = (place / "rates.yaml").read_text().replace("seeds:", "settings: {trainer: {seed: 3, threads: 2}}\nseeds:")
+    (place / "rates.yaml").write_text(text)
+    found = problems(place / "rates.yaml")
+    assert [line.split(": ", 1)[1] for line in found] == [
+        "trainer.seed: 'seeds' of the study says which; leave it out here",
+        "trainer.threads: 'threads' of the study says which; leave it out here",
+    ]
 
 
 def test_variants_that_begin_with_each_other_are_a_circle(place):
