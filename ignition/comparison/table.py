@@ -141,8 +141,8 @@ def words(comparison: Comparison) -> Iterator[str]:
     if any(test.found for group in comparison.groups[1:] for test in comparison.tests(group)):
         yield (
             "sd: the difference in standard deviations over seeds (Hedges' g). p is Welch's, held against all figures "
-            "tested at once (Holm): below 0.05 counts as more than chance. It takes the seeds' values for roughly normal; "
-            "with so few nothing can be called without that"
+            "tested at once (Holm): below 0.05 counts as more than chance. It takes the seeds' values for roughly "
+            "normal; with so few nothing can be called without that"
         )
     loss = [name for name in comparison.figures if name in OWN and OWN[name].of_loss]
     if any(config_difference.things(comparison.changes(group)) and _other_loss(comparison, group)

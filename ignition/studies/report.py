@@ -139,7 +139,7 @@ def _expectations(outcome: Outcome) -> Iterator[str]:
         said = _line(expected.said) or "-"
         scaled = f" ({_line(expected.scaled)})" if expected.scaled else ""
         here = f"`{expected.of}`, {expected.figure}: {_line(expected.text)}{scaled}"
-        yield f"| {said} | {here} | {cell(list(verdict.values))}: {_line(verdict.why)} | **{verdict.word}** |"
+        yield f"| {said} | {here} | {_line(verdict.why)} | **{verdict.word}** |"
     for word, heading in ((FAILED, "What did not hold"), (OPEN, "What cannot be decided")):
         if by_word[word]:
             yield ""
