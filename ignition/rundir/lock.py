@@ -57,7 +57,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def owner(path: Path) -> str | None:
-    """Who holds the lock file ``path``: which process, where, since when; None: nobody. Changes nothing."""
+    """Who holds the lock file ``path``: which process, where, since when; None: nobody. Changes nothing.
+
+    Where a process of this host is named that is gone, the lock is not even tried: whoever wants to take it just now
+    would find it held.
+    """
+    named = read_json(path)
+    if named.get("host") == socket.gethostname() and not _alive(named.get("pid")):
+        return None
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
@@ -72,6 +79,18 @@ def owner(path: Path) -> str | None:
     finally:
         os.close(file)
     return None
+
+
+def _alive(pid: object) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _owner(path: Path) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ignition.config import Section
 from ignition.rundir.rows import replace_file
@@ -46,6 +46,12 @@ class Failure:
 class _Started:
     process: subprocess.Popen[bytes]
     iteration: int  # where it went on from
+    told: bool = False  # to stop
+
+    def stop(self, number: int) -> None:
+        self.told = True
+        if self.process.poll() is None:
+            self.process.send_signal(number)
 
 
 def cores() -> int:
@@ -97,10 +103,9 @@ class Runner:
         recipe_settings: type[Section] | None = None,
         at_once: int | None = None,
         check: Callable[[Job], None] | None = None,
-        sleep: Callable[[float], Any] = time.sleep,
     ):
         self.study, self.folder, self.watcher = study, folder, watcher
-        self.recipe_settings, self.sleep = recipe_settings, sleep
+        self.recipe_settings = recipe_settings
         self.at_once = at_once or study.file.jobs or max(1, cores() // study.file.threads)
         self.failures: list[Failure] = []
         self.stopped_by: int | None = None
@@ -120,9 +125,11 @@ class Runner:
             pending += self._gather()
             if self.stopped_by is None:
                 self._start_some(pending)
+            if self.stopped_by is not None:
+                self._tell_the_last(self.stopped_by)
             done = len(all_jobs) - len(pending) - len(self._running) - len(self.failures)
             self.watcher.look(list(self._running), done, len(all_jobs))
-            self.sleep(PAUSE)
+            time.sleep(PAUSE)
         if self._refused is not None:
             raise self._refused
         return self.failures
@@ -131,8 +138,13 @@ class Runner:
         """Hand a signal on to every run, and start no more; they save and end."""
         self.stopped_by = self.stopped_by or number
         for started in self._running.values():
-            if started.process.poll() is None:
-                started.process.send_signal(number)
+            started.stop(number)
+
+    def _tell_the_last(self, number: int) -> None:
+        """Stop a run that was just being started when the signal came."""
+        for started in self._running.values():
+            if not started.told:
+                started.stop(number)
 
     def _start_some(self, pending: list[Job]) -> None:
         """Start what may be started now, and take it off the list; what has ended by itself goes, too."""
