@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
+import subprocess  # runs, as the study says  # nosec B404
 import sys
 import time
 from collections.abc import Callable
@@ -174,7 +174,7 @@ class Runner:
         replace_file(settings, config.to_yaml().encode())
         arguments = [str(self.study.recipe), "--config", str(settings), "--resume", str(job.folder)]
         with open(self.folder / f"{job.name}.log", "ab") as log:
-            return subprocess.Popen(
+            return subprocess.Popen(  # nosec B603
                 words(self.study.file.command or COMMAND, arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": str(self.study.file.threads)},
                 start_new_session=True,  # Ctrl-C reaches it through `stop` alone, once
@@ -189,9 +189,13 @@ class Runner:
                 continue
             del self._running[job]
             state = job.state
-            if state not in ENDED and self.stopped_by is None and job.iteration > started.iteration:
-                again.append(job)  # cut off from outside, and farther than before
-            elif state not in ENDED and self.stopped_by is None:
+            if state not in ENDED and self.stopped_by is not None:
+                state = "saved"
+            elif state not in ENDED and job.iteration > started.iteration:
+                state = "cut off"  # from outside, and farther than before
+                again.append(job)
+            elif state not in ENDED:
+                state = "failed"
                 self.failures.append(Failure(job, code, self._said(job)))
             self.watcher.ended(job, state)
             self._look_at(job, state)

@@ -114,7 +114,7 @@ def test_a_run_that_is_cut_off_goes_on_and_one_that_fails_is_named(study):
     set_slow(study, 0, ", dies_at: 3")
     failures, diary = run(study, at_once=6)
     assert failures == []
-    assert sum(told == "began" for told, _ in diary.told) == 12
+    assert [sum(told == word for told, _ in diary.told) for word in ("began", "cut off", "finished")] == [12, 6, 6]
     text = study.read_text().replace("high_rate: {settings: {", "high_rate: {settings: {recipe: {fails: scan.npy}, ")
     study.write_text(text)
     failures, _ = run(study, "others", at_once=6)
