@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint bench docs clean
+.PHONY: help run test soak lint bench studies docs clean
 
 help:
 	@echo "make run    train recipes/depth.py on its embedded data (ARGS='trainer.epochs=2' adds settings)"
@@ -13,6 +13,7 @@ help:
 	@echo "make soak   tests that take minutes: hundreds of kills of one run"
 	@echo "make lint   ruff, mypy, bandit, and known weaknesses of the packages (asks pypi.org)"
 	@echo "make bench  what a training step costs beside other loops; how good the detectors are"
+	@echo "make studies   what the five recipes' changes did, three seeds each: docs/results.md (some two hours)"
 	@echo "make docs   the reference pages: docs/config.md, and the API under build/docs"
 	@echo "make clean  remove .venv and caches"
 
@@ -61,6 +62,10 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/measurement_overhead.py
 	$(BIN)/python benchmarks/detectors.py
+
+# Runs that are there are not made again: interrupt it when you like, and say it again. Files in the order of their names.
+studies: $(VENV)/.installed
+	$(BIN)/python -m ignition.study $(sort $(wildcard configs/studies/*.yaml)) --report docs/results.md $(ARGS)
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m ignition.config.description > docs/config.md

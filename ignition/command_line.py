@@ -12,14 +12,14 @@ from collections.abc import Callable
 FINISHED, FAILED, BAD_USAGE, DIVERGED = 0, 1, 2, 3
 
 
-def parse(parser: argparse.ArgumentParser, words: list[str], *, example: str) -> argparse.Namespace:
-    """The command line's arguments, with ``--traceback`` and settings that are written ``key=value``.
+def parse(parser: argparse.ArgumentParser, words: list[str], *, example: str = "") -> argparse.Namespace:
+    """The command line's arguments, with ``--traceback`` and, where there are any, settings written ``key=value``.
 
     What is wrong with them ends the command with code 2, as it does with any argument.
     """
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
     arguments = parser.parse_intermixed_args(words)
-    wrong = [setting for setting in arguments.settings if "=" not in setting]
+    wrong = [setting for setting in getattr(arguments, "settings", ()) if "=" not in setting]
     if wrong:
         parser.error(f"what is {wrong[0]!r}? Settings are written key=value, for instance {example}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Every module of ignition and the floor it stands on. A new module has to be put on one.
 FLOORS = {
-    0: {"config", "curve", "review", "rundir", "stability", "summary"},
+    0: {"comparison", "config", "curve", "review", "rundir", "stability", "studies", "summary"},
     1: {
         "events",
         "distributed",
@@ -47,6 +47,7 @@ FLOORS = {
     4: {
         "check",
         "command_line",
+        "compare",
         "drill",
         "evaluate",
         "exact_resume",
@@ -55,6 +56,7 @@ FLOORS = {
         "replay",
         "review/__main__",
         "run",
+        "study",
     },
 }
 PARTS = ROOT / "recipes" / "parts"
@@ -153,7 +155,9 @@ def test_what_two_domains_use_belongs_to_none(file):
         assert len(domains) <= 1, f"{file} imports parts of {domains}: what is shared goes to recipes/parts"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "drill", "replay", "monitor.__main__", "review.__main__"])
+@pytest.mark.parametrize(
+    "command", ["run", "evaluate", "compare", "drill", "replay", "study", "monitor.__main__", "review.__main__"]
+)
 def test_commands_say_how_they_are_used_without_torch(command):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"

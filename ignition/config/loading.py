@@ -50,7 +50,31 @@ def load_config(
     if not document.whole:
         raise ConfigError(problems)
     root = merge(document.root, typed.root, layout)
-    mismatch = _of_another_task(root, path, task)
+    name = os.fspath(path) if path is not None else "this"
+    return config_of(root, problems, name=name, task=task, recipe_settings=recipe_settings)
+
+
+def config_of(
+    root: Node,
+    problems: Iterable[Problem] = (),
+    *,
+    name: str = "this",
+    task: str | None = None,
+    recipe_settings: type[Section] | None = None,
+) -> Config:
+    """Check settings that were read and merged already.
+
+    Args:
+        root: the settings, each with its place.
+        problems: what was wrong with them so far.
+        name: what they are called where they are refused.
+        task, recipe_settings: as in `load_config`.
+
+    Raises:
+        ConfigError: all that is wrong, ``problems`` included.
+    """
+    problems, layout = list(problems), Layout.of(Config, recipe_settings)
+    mismatch = _of_another_task(root, name, task)
     if mismatch is not None:
         problems.append(mismatch)
         recipe_settings, layout = None, Layout.of(Config)  # its settings would only be unknown
@@ -87,9 +111,8 @@ def _check(root: Node, layout: Layout, recipe_settings: type[Section] | None) ->
     return config, [(path, f"{dotted(path)}: {message}") for path, message in inconsistencies(config)]
 
 
-def _of_another_task(root: Node, path: str | os.PathLike[str] | None, task: str | None) -> Problem | None:
+def _of_another_task(root: Node, name: str, task: str | None) -> Problem | None:
     given = root.child("task")
     if task is None or given is None or not isinstance(given.value, str) or given.value == task:
         return None
-    name = os.fspath(path) if path is not None else "this"
     return Problem.at(given.place, f"{name} is a config of task '{given.value}', this recipe is '{task}'")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ignition.rundir.bundles import Bundles
 from ignition.rundir.environment import environment, is_restarted, launch, now
-from ignition.rundir.lock import Locked, locked
+from ignition.rundir.lock import Locked, locked, owner
 from ignition.rundir.rows import Rows, read_json, replace_file, to_json
 
 log = logging.getLogger(__name__)
@@ -344,6 +344,10 @@ class RunFolder:
     def write_incident(self, row: Mapping[str, Any]) -> None:
         """Add an incident: what, when, evidence, what was done."""
         self.incidents.write(row)
+
+    def owner(self) -> str | None:
+        """Who is at work on the run now: which process, where and since when; None where nobody is."""
+        return owner(self.path / LOCK)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

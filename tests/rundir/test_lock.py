@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ignition.rundir import RunFolder, RunFolderError
+from ignition.rundir.lock import locked, owner
 
 HOLD = """
 import sys, time
@@ -92,3 +93,13 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     with refusal, RunFolder(tmp_path / "gone").lock():
         pass
     assert time.perf_counter() - began < 1
+
+
+def test_who_holds_a_lock_can_be_asked_without_taking_it(tmp_path):
+    path = tmp_path / ".lock"
+    assert owner(path) is None
+    with locked(path):
+        assert owner(path).startswith(f"process {os.getpid()} on ")
+    assert owner(path) is None
+    with locked(path):  # asking has left nothing behind
+        pass
