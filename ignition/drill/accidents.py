@@ -170,8 +170,8 @@ def out_of_memory(sandbox: Sandbox) -> str:
     if ended.code == 0:
         if not sandbox.ask(lambda: comparison.is_finite(folder)):
             raise Lost("the weights are not finite")
-        told = [line for line in ended.said.splitlines() if "memory" in line]
-        return "the run went on" + (f": {told[0]}" if told else "")
+        told = [line for line in ended.said.splitlines() if line.startswith("WARNING: ") and "memory" in line]
+        return "the run went on" + (f": {told[0].removeprefix('WARNING: ')}" if told else "")
     return _went_on_or_can_be_resumed(sandbox, folder, ended)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
+import subprocess  # ignition itself, again  # nosec B404
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def started(words: list[str], log: Path, *, processes: int = 1) -> Iterator[subp
     try:
         with open(log, "wb") as output, _heeded_later():
             process = subprocess.Popen([sys.executable, *launcher, *words], stdin=subprocess.DEVNULL, stdout=output,
-                                       stderr=output, env=environment, start_new_session=True)  # fmt: skip
+                                       stderr=output, env=environment, start_new_session=True)  # fmt: skip  # nosec B603
         yield process
     finally:
         if process is not None:

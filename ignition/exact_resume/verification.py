@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-import subprocess
+import subprocess  # for the name of its error  # nosec B404
 import sys
 import tempfile
 import time

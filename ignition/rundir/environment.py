@@ -38,7 +38,8 @@ def environment() -> dict[str, Any]:
         "git": _git(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
     }
-    return {name: clean(value) for name, value in found.items()}
+    # The launch is compared with that of a restart: it has to stay as it is.
+    return {name: value if name == "launch" else clean(value) for name, value in found.items()}
 
 
 def launch() -> str | None:
