@@ -1,6 +1,13 @@
-"""What takes minutes runs when it is asked for by name: ``-m soak``."""
+"""What takes minutes runs when it is asked for by name: ``-m soak``; and Ctrl-C is heard."""
 
 import re
+import signal
+
+
+def pytest_configure(config):
+    """A shell starts what it puts in the background deaf to Ctrl-C, and all processes that tests start would be so."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -42,16 +42,17 @@ def recovery_of(
     if saved is None:
         # Where weights are shared out each process has snapshots of its own share, and a checkpoint is one file of all.
         saved = not is_shared_out(config) and SNAPSHOTS * states_size(objects) <= SAVED_BYTES
-    return Recovery(
+    recovery = Recovery(
         objects,
         learning_rate,
         keep=SNAPSHOTS,
-        save_snapshots=saved,
         every=settings.snapshot_every or max(25, config.logging.every),
         cut=settings.cut,
         attempts=settings.attempts,
         after=after,
     )
+    recovery.save_snapshots = saved
+    return recovery
 
 
 def outlier_steps_of(config: Config) -> OutlierSteps | None:

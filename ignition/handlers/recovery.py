@@ -77,13 +77,13 @@ class Recovery:
         cut: what the rate is multiplied by; 1 only takes back a rise since the snapshot.
         attempts: returns that are allowed; what did not help so often will not help.
         window: count those of so many iterations only; None: of the whole run, since each one cuts the rate for good.
-        save_snapshots: let its own state hold the snapshots, so that a rollback after a resume goes back to where that
-            of a run without an interruption does. Otherwise a resumed run takes its first one as it starts.
         after: ``after(engine, Return)``, called on every process when all is given back, for instance to discard
             checkpoints that were written since.
 
     Attributes:
         returns: what was done so far.
+        save_snapshots: whether its own state holds the snapshots, so that a rollback after a resume goes back to where
+            that of a run without an interruption does. Otherwise (at first) a resumed run takes its first as it starts.
 
     Raises:
         Diverged: from within the run, when there were too many returns, or there is no snapshot that counts.
@@ -110,7 +110,6 @@ class Recovery:
         cut: float = 0.5,
         attempts: int = 3,
         window: int | None = None,
-        save_snapshots: bool = False,
         after: Callable[[Engine, Return], object] | None = None,
     ):
         if not objects:
@@ -131,7 +130,7 @@ class Recovery:
         self._suspected: int | None = None
         self._stepped, self._steps = False, 0  # in this iteration; iterations with a step since the last snapshot
         self._used: float | None = None  # the learning rate of the latest step
-        self._save_snapshots, self._goes_on = save_snapshots, False
+        self.save_snapshots, self._goes_on = False, False
         self._changed = 0  # the iteration that left the weights as they are
         self._meant = [  # infinite by design, as a mask is
             f"{name}.{buffer}"
@@ -170,14 +169,13 @@ class Recovery:
             self.after(engine, done)
 
     def _begin(self, engine: Engine) -> None:
-        """A run starts with a snapshot; one that goes on has those it had, or keeps to the steps at which they come."""
+        """A run starts with a snapshot, unless it was given those it had; the next come at the steps they would."""
         went_on, self._goes_on = self._goes_on, False
         if went_on and self._snapshots:
             return
         place = self._steps, self._stepped, self._changed
         self.snapshot(engine.state.iteration)
-        if went_on:
-            self._steps, self._stepped, self._changed = place
+        self._steps, self._stepped, self._changed = place
 
     def _note_rate(self, engine: Engine) -> None:
         self._used = self._rate  # before the step, after which the schedule goes on
@@ -267,7 +265,7 @@ class Recovery:
         """The returns so far, the suspected place, when a snapshot is due, and, where they are saved, the snapshots."""
         state: dict[str, Any] = {"returns": [list(done) for done in self.returns], "suspected": self._suspected}
         state |= {"steps": self._steps, "stepped": self._stepped, "changed": self._changed, "used": self._used}
-        if self._save_snapshots:
+        if self.save_snapshots:
             state["snapshots"] = []
             for one in self._snapshots:
                 one.host.wait()

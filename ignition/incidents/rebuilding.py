@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from ignition import checkpoint_file
-from ignition.assembly import AssemblyError, TrainingData, choose_device, outlier_steps_of
+from ignition.assembly import AssemblyError, choose_device, outlier_steps_of
 from ignition.config import Config, load_config
-from ignition.data import BatchSampler, Loader
 from ignition.lifecycle import stand_at
-from ignition.recipe import load_recipe, optional
+from ignition.recipe import load_recipe
 from ignition.rundir import Bundle, RunFolder
 from ignition.training import Training
 
@@ -37,7 +36,7 @@ def rebuild(run: RunFolder, bundle: Bundle, scratch: Path, overrides: Sequence[s
     outliers = outlier_steps_of(config)  # they leave out steps
     if outliers is not None:
         outliers.attach(training.trainer, training.optimizer)
-    _shape_like_then(training, incident)
+    _check_length(training, incident)
     if bundle.state.is_file():
         payload = checkpoint_file.moved(checkpoint_file.load(bundle.state), training.device)
         objects, optional_ones = training.checkpoint.objects, training.checkpoint.optional
@@ -83,32 +82,14 @@ def _as_it_was(config: Config, made_on: Mapping[str, Any], notes: list[str]) -> 
     )
 
 
-def _shape_like_then(training: Training, incident: Mapping[str, Any]) -> None:
-    """An epoch has as many batches as it had: several processes leave a last one out that not all have a share of.
+def _check_length(training: Training, incident: Mapping[str, Any]) -> None:
+    """Refuse data of which an epoch has not as many batches as it had.
 
     Raises:
-        AssemblyError: the data is not what it was.
+        AssemblyError: it has not.
     """
     then, here = incident["epoch_length"], len(training.data.loader)
-    if then == here:
-        return
-    if incident["made_on"]["world_size"] == 1 or then != here - 1:
+    if then != here:
         raise AssemblyError(
             f"an epoch of this run had {then} batches, and with this data and data.batch_size it has {here}"
         )
-    config, dataset = training.config, training.splits.train
-    sampler = _FewerBatches(len(dataset), config.data.batch_size, seed=config.trainer.seed)
-    sampler.count = then
-    loader = Loader(dataset, sampler, seed=config.trainer.seed, workers=config.data.workers,
-                    collate=optional(training.recipe, "collate"), split="train",
-                    skipped=training.data.loader.skipped)  # fmt: skip
-    training.data = TrainingData(loader, sampler)
-
-
-class _FewerBatches(BatchSampler):
-    """One that leaves the last batch of an epoch out."""
-
-    count = 0
-
-    def __len__(self) -> int:
-        return self.count

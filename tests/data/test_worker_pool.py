@@ -101,8 +101,8 @@ def test_a_worker_that_hangs_is_named_and_ended():
     assert not torch.multiprocessing.active_children()
 
 
-def test_a_worker_that_dies_disturbs_nobody_but_who_waits_for_its_batch(tmp_path):
-    data = training(Deadly(tmp_path, 23))
+def test_a_worker_that_dies_disturbs_nobody_but_who_waits_for_its_batch():
+    data = training(Noise(24))
     kept = signal.getsignal(signal.SIGCHLD)
     batches = iter(data)
     next(batches)

@@ -535,9 +535,9 @@ def test_a_resumed_run_takes_its_own_first_snapshot_and_goes_on_counting():
         trainer.run(range(8), max_epochs=3)
 
 
-def taken_back(wrong, state=None, **settings):
+def taken_back(wrong, state=None):
     """Where a run goes back to in iteration ``wrong``; if there is a ``state``, it goes on with that after 8."""
-    trainer, model, recovery = counting(every=3, **settings)
+    trainer, model, recovery = counting(every=3)
     ask(trainer, wrong)
     if state is not None:
         recovery.load_state_dict(state)
@@ -549,11 +549,12 @@ def taken_back(wrong, state=None, **settings):
 
 
 def test_snapshots_that_are_saved_are_those_of_the_run_that_was_not_interrupted():
-    trainer, _, first = counting(every=3, save_snapshots=True)
+    trainer, _, first = counting(every=3)
+    first.save_snapshots = True
     trainer.run(range(8), max_epochs=1)
     state = copy.deepcopy(first.state_dict())
     assert [iteration for iteration, *_ in state["snapshots"]] == [0, 3, 6]
-    assert taken_back(10, state, save_snapshots=True) == taken_back(10) == (6, 16.0)
+    assert taken_back(10, state) == taken_back(10) == (6, 16.0)
     of_less = {**state, "snapshots": [[6, 7, None, {"model": {}}]]}  # and nothing of the optimizer
     del state["snapshots"]
     assert taken_back(10, state)[0] == taken_back(10, of_less)[0] == 8  # its own first one
