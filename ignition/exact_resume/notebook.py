@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ignite.engine import Engine, Events
-from torch.utils.data import Sampler
 
 from ignition.data import BatchSampler, SampleKey
 from ignition.exact_resume.digest import of_batch, of_generators, of_model, of_optimizer
@@ -32,13 +30,14 @@ class Notebook:
     def attach(self, training: Training) -> None:
         """Note the iterations of ``training``, after the handlers that are attached already."""
         self._training = training
-        self._asked = training.data.loader.sampler = _Asked(training.data.sampler)  # type: ignore[assignment]
+        self._asked = _Asked.of(training.data.sampler)
         training.trainer.add_event_handler(Events.ITERATION_STARTED, self._begin)
         training.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end)
 
     def _begin(self, engine: Engine) -> None:
         state = engine.state
-        samples = [key.index for key in self._asked.batches.popleft()]
+        number = (state.iteration - 1) % len(self._asked)
+        samples = [key.index for key in self._asked.batches[number]]
         self._row = {"iteration": state.iteration, "epoch": state.epoch, "samples": samples}
         self._row["batch"] = of_batch(state.batch)
 
@@ -65,18 +64,20 @@ class Notebook:
         self._file.close()
 
 
-class _Asked(Sampler[list[SampleKey]]):
-    """Hands out another sampler's batches, and remembers those of this pass that no iteration has had yet."""
+class _Asked(BatchSampler):
+    """Remembers the batches of this pass by their numbers, as often as loaders ask for them."""
 
-    def __init__(self, sampler: BatchSampler):
-        self.sampler = sampler
-        self.batches: deque[list[SampleKey]] = deque()
+    batches: dict[int, list[SampleKey]]
 
-    def __len__(self) -> int:
-        return len(self.sampler)
+    @classmethod
+    def of(cls, sampler: BatchSampler) -> _Asked:
+        """``sampler`` itself, which is held in several places, as one of these."""
+        sampler.__class__, asked = cls, cast(_Asked, sampler)
+        asked.batches = {}
+        return asked
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        self.batches.clear()
-        for batch in self.sampler:
-            self.batches.append(batch)
+        self.batches = {}
+        for number, batch in enumerate(super().__iter__(), self.start):
+            self.batches[number] = batch
             yield batch
