@@ -136,7 +136,7 @@ def test_what_a_resume_takes_back_leaves_its_bundle_again(train, recipe):
     assert main([str(recipe), "--resume", "run"]) == 0
     assert names() == ["00000005-non_finite", "00000023-non_finite"]
     again = bundles()[1].read_incident()
-    assert {**again, "time": 0} == {**told, "time": 0}
+    assert {**again, "time": 0} == {**told, "time": 0, "before": {"iteration": 0, "from": "snapshot"}}
 
 
 def test_a_full_disk_is_told_once_and_the_run_goes_on(train, monkeypatch, caplog):
