@@ -2,6 +2,11 @@
 
 import re
 import signal
+import sys
+
+import pytest
+
+from tests.tiny_run import RECIPE
 
 
 def pytest_configure(config):
@@ -21,3 +26,15 @@ def pytest_collection_modifyitems(config, items):
     if soak:
         config.hook.pytest_deselected(items=soak)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """The file of the tiny regression, in a working directory of its own."""
+    path = tmp_path / "tiny_vectors.py"
+    path.write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("tiny_vectors", None)
+    yield path
+    sys.modules.pop("tiny_vectors", None)
