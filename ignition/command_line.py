@@ -41,7 +41,7 @@ KNOWN = {
     ("ignition.distributed", "ProcessLost"): FAILED,
     ("ignition.loss_terms", "LossError"): FAILED,
     ("ignition.handlers.checkpoint", "SavingFailed"): FAILED,
-    ("ignition.micro_batches", "OutOfMemory"): FAILED,
+    ("ignition.engine", "OutOfMemory"): FAILED,
     ("ignition.events", "Diverged"): DIVERGED,
 }
 

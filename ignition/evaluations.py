@@ -11,12 +11,11 @@ from torch import nn
 from ignition import assembly, distributed
 from ignition.config import Config
 from ignition.data import Loader, SkippedSamples
-from ignition.engine import build_evaluator
+from ignition.distributed.sharding import WholeWeights
+from ignition.engine import MicroBatches, build_evaluator
 from ignition.loss_terms import LossWeights
-from ignition.micro_batches import MicroBatches
 from ignition.precision import Precision
 from ignition.recipe import Recipe, Splits, evaluation_losses, optional
-from ignition.sharding import WholeWeights
 
 
 class Evaluators:

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from ignition import distributed
 from ignition.assembly import AssemblyError
 from ignition.data import BadSample, BatchSampler, Loader, SampleKey
-from ignition.micro_batches import is_too_few
+from ignition.engine import is_too_few
 from ignition.recipe import optional
 from ignition.restoring import generators_restored, model_restored
 

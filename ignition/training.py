@@ -14,7 +14,7 @@ from ignition.before_and_after import BeforeAndAfter
 from ignition.checkpoint_file import give_state, state_of
 from ignition.config import Config
 from ignition.data import SkippedSamples
-from ignition.engine import build_trainer
+from ignition.engine import MicroBatches, build_trainer
 from ignition.evaluations import Evaluation, Evaluators
 from ignition.handlers.buffer_keeper import BufferKeeper
 from ignition.handlers.learning_rate import LearningRate
@@ -25,7 +25,6 @@ from ignition.handlers.random_state import RandomState
 from ignition.handlers.signals import Signals
 from ignition.handlers.throughput import Throughput
 from ignition.handlers.watched_numbers import WatchedNumbers
-from ignition.micro_batches import MicroBatches
 from ignition.optimizer import options_of
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed, seed_all

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ignition.sharding import own_share
+from ignition.distributed.sharding import own_share
 
 MEMINFO = Path("/proc/meminfo")
 SHARE = 0.5  # of what is free, that snapshots may take

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignition.checkpoint_file.content import is_finite
-from ignition.sharding import is_shared_out, like, own_share
+from ignition.distributed.sharding import is_shared_out, like, own_share
 
 
 def unwrapped(thing: Any) -> Any:

@@ -11,7 +11,7 @@ from torch import nn
 from ignition.checkpoint_file.content import Payload
 from ignition.checkpoint_file.file import VERSION, BadCheckpoint
 from ignition.checkpoint_file.modules import give_state, misfits, state_of
-from ignition.sharding import gathered
+from ignition.distributed.sharding import gathered
 
 # What a checkpoint says of itself, beside the states.
 OWN_KEYS = ("version", "iteration", "epoch", "epoch_length", "score", "metric", "mode", "not_finite")

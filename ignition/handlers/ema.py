@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 
 from ignition.checkpoint_file import give_state, misfits, state_of
 from ignition.checkpoint_file.modules import plain_name, unwrapped
+from ignition.distributed.sharding import like, own_shares
 from ignition.events import StepEvents, watch
-from ignition.sharding import like, own_shares
 
 
 class EMA:

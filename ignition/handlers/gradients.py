@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ignition.sharding import over_all_shares, own_shares
+from ignition.distributed.sharding import over_all_shares, own_shares
 
 # A float where reading waits for nothing, on the CPU; elsewhere a 0-dim tensor that is never read. What rules compute
 # with it is written once for both.

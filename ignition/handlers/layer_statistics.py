@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from ignition import distributed
 from ignition.checkpoint_file.modules import plain_name, unwrapped
+from ignition.distributed.sharding import own_shares
 from ignition.events import StepEvents, watch
 from ignition.handlers.gradients import norms
-from ignition.sharding import own_shares
 
 Row = dict[str, Any]
 

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from ignition import checkpoint_file, distributed
 from ignition.checkpoint_file import HostCopy, NotFinite, Payload
+from ignition.distributed.sharding import own_part, sharded_parts
 from ignition.events import Diverged, StepEvents, watch
 from ignition.handlers.consensus import Consensus
-from ignition.sharding import own_part, sharded_parts
 
 if TYPE_CHECKING:
     from ignition.handlers.learning_rate import LearningRate

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ignition.checkpoint_file.modules import plain_name
-from ignition.sharding import is_shared_out
+from ignition.distributed.sharding import is_shared_out
 
 Layer = dict[str, float]
 

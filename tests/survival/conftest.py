@@ -149,7 +149,7 @@ def killed(runs):
 
 def die_after(iteration):
     """Let SIGKILL come after that iteration of the next run of this process."""
-    from ignition.engine import Engine
+    from ignite.engine import Engine
 
     run = Engine.run
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from ignition.peers import Lost
+from ignition.distributed.peers import Lost
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # Process 0's place travels through a file: no torch is needed to know who is there.
 PROGRAM = """
 import json, logging, os, sys, threading, time
 from pathlib import Path
-from ignition.peers import Peers
+from ignition.distributed.peers import Peers
 
 logging.basicConfig(format="%(message)s")
 rank, file, how, grace = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])

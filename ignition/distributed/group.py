@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ignition.peers import Peers
-from ignition.rendezvous import meet
+from ignition.distributed.peers import Peers
+from ignition.distributed.rendezvous import meet
 
 # Decisions travel over gloo on the CPU whatever the gradients travel over, so asking never waits for the device.
 _decisions: Any = None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ignition import distributed
-from ignition.micro_batches import CannotSplit, MicroBatches, OutOfMemory, is_out_of_memory, join, split
+from ignition.engine.micro_batches import CannotSplit, MicroBatches, OutOfMemory, is_out_of_memory, join, split
 
 
 @pytest.mark.parametrize(

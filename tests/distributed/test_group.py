@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ignition import distributed
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
 from types import SimpleNamespace

@@ -8,9 +8,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ignition.sharding import WholeWeights, gathered, is_shared_out, like, own_part, own_share, sharded_parts
+from ignition.distributed.sharding import (
+    WholeWeights,
+    gathered,
+    is_shared_out,
+    like,
+    own_part,
+    own_share,
+    sharded_parts,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # Every story is told twice, of whole weights under DDP and of shared ones, and must be the same.
 PROGRAM = """
@@ -23,7 +31,7 @@ from ignition import assembly, checkpoint_file, distributed
 from ignition.handlers import EMA, GradientClipping, LayerStatistics, MaxNorm, MaxValue, Recovery
 from ignition.handlers.gradients import Gradients
 from ignition.precision import Precision
-from ignition.sharding import WholeWeights, gathered, own_part, sharded_parts
+from ignition.distributed.sharding import WholeWeights, gathered, own_part, sharded_parts
 
 
 class Net(nn.Module):

@@ -12,13 +12,13 @@ from ignite.metrics import MeanSquaredError
 from torch import nn
 
 from ignition.engine import build_evaluator, build_trainer
+from ignition.engine.micro_batches import MicroBatches, OutOfMemory
 from ignition.events import StepEvents
 from ignition.handlers import BufferKeeper
-from ignition.micro_batches import MicroBatches, OutOfMemory
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Room(nn.Module):
@@ -212,8 +212,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from ignition import distributed
 from ignition.engine import build_trainer
-from ignition.micro_batches import MicroBatches, OutOfMemory
-from tests.test_out_of_memory import Counting, Room, batches, flat, square
+from ignition.engine.micro_batches import MicroBatches, OutOfMemory
+from tests.engine.test_out_of_memory import Counting, Room, batches, flat, square
 
 whole = batches([8, 8, 8, 8, 8, 6])
 with distributed.process_group("cpu", timeout_seconds=60):

@@ -16,7 +16,7 @@ import torch
 
 from ignition.run import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 RECIPE = '''
 """A regression that tells who saw which sample, and in which a process can be made to die, or to see NaN."""
