@@ -22,7 +22,7 @@ RECIPE = str(ROOT / "recipes" / "depth.py")
 CONFIGS = sorted((ROOT / "configs").glob("depth*.yaml"))
 TINY = [
     "recipe.crop_height=32", "recipe.crop_width=64", "recipe.max_disparity=32", "recipe.train_samples=16",
-    "recipe.val_samples=4", "data.batch_size=4", "trainer.threads=2", "logging.every=2", "logging.tensorboard=false",
+    "recipe.val_samples=4", "data.batch_size=4", "trainer.threads=1", "logging.every=2", "logging.tensorboard=false",
 ]  # fmt: skip
 
 

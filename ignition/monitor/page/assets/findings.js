@@ -22,7 +22,8 @@ const findings = {
     const serious = marks.filter(({ finding }) => finding.severity !== "info").sort((a, b) => (a.ended !== null) - (b.ended !== null) || newest(a, b));
     const notes = marks.filter(({ finding }) => finding.severity === "info").sort(newest);
     const list = byId("findings-list");
-    const notesOpen = list.querySelector("details.notes")?.open ?? serious.length === 0;
+    const narrow = matchMedia("(max-width: 1020px)").matches; // notes would push the curves out of sight there
+    const notesOpen = list.querySelector("details.notes")?.open ?? (serious.length === 0 && !narrow);
     const focused = document.activeElement?.id;
     const shown = this.all ? serious : serious.slice(0, this.most);
     const earlier = view.told.runs.reduce((sum, run) => sum + run.firstFinding, 0);
