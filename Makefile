@@ -46,7 +46,7 @@ run: $(VENV)/.installed
 	$(BIN)/python -m ignition.run recipes/depth.py $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10 $(ARGS)
 
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m soak -v -rP --durations=0 $(ARGS)

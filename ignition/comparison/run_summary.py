@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ignition.config.reading import read_file
-from ignition.rundir import RunFolder, RunFolderError
+from ignition.rundir import OF_THE_MACHINE, RunFolder, RunFolderError
 
 Row = Mapping[str, Any]
-
-# What two runs of one config under one seed need not have in common: how fast the machine was.
-OF_THE_MACHINE = ("time", "train/samples_per_second", "train/data_wait_share", "train/step_ms_p50", "train/step_ms_p95",
-                  "train/memory_gib")  # fmt: skip
 
 
 class ComparisonError(ValueError):

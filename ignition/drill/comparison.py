@@ -10,11 +10,8 @@ from typing import Any
 import torch
 
 from ignition.checkpoint_file import BadCheckpoint, load
-from ignition.rundir import LAST_CHECKPOINT, RunFolder
+from ignition.rundir import LAST_CHECKPOINT, OF_THE_MACHINE, RunFolder
 
-# What depends on the clock: how fast a run was, and when.
-TIMED = {"time", "rows_lost", "train/samples_per_second", "train/data_wait_share", "train/step_ms_p50",
-         "train/step_ms_p95", "train/memory_gib"}  # fmt: skip
 STATES = ("iteration", "epoch", "model", "optimizer", "ema", "learning_rate", "sampler", "loss_weights")
 
 
@@ -86,7 +83,7 @@ def _apart(one: Any, two: Any, place: str) -> list[str]:
 
 
 def _untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept = ({name: value for name, value in row.items() if name not in TIMED} for row in rows)
+    kept = ({name: value for name, value in row.items() if name not in OF_THE_MACHINE} for row in rows)
     return [row for row in kept if not row.keys() <= {"iteration", "epoch"}]
 
 

@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ignition.rundir import RunFolder
+from ignition.rundir import OF_THE_MACHINE, RunFolder
 
 Row = dict[str, Any]
-
-# How fast a run was, and when: two runs never have the same.
-OF_TIME = frozenset({"time", "train/samples_per_second", "train/data_wait_share", "train/step_ms_p50",
-                     "train/step_ms_p95", "train/memory_gib", "train/mfu"})  # fmt: skip
 
 # In a checkpoint: how long a run has been at work, whether it waits for data, and how many such findings there were.
 _OF_THE_CLOCK = re.compile(r"\.seconds$|\.data_wait\.|^stability\.(findings|pending|doctor\.told)\b")
@@ -164,7 +160,7 @@ def _in_rows(one: RunFolder, other: RunFolder) -> Iterator[Difference]:
 def timeless(rows: Sequence[Row]) -> list[Row]:
     """Rows without what says how fast the run was, or whether it waits for data; those that say nothing else go."""
     rows = [row for row in rows if "data_wait" not in (row.get("name"), row.get("subject"))]
-    kept = ({key: value for key, value in row.items() if key not in OF_TIME} for row in rows)
+    kept = ({key: value for key, value in row.items() if key not in OF_THE_MACHINE} for row in rows)
     return [row for row in kept if row.keys() - {"iteration", "epoch"}]
 
 

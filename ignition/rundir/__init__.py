@@ -10,11 +10,12 @@ from ignition.rundir.folder import (
     checkpoint_iteration,
     checkpoint_name,
 )
-from ignition.rundir.rows import Rows
+from ignition.rundir.rows import OF_THE_MACHINE, Rows
 
 __all__ = [
     "BEST_CHECKPOINT",
     "LAST_CHECKPOINT",
+    "OF_THE_MACHINE",
     "Bundle",
     "Bundles",
     "Rows",

@@ -13,6 +13,12 @@ from typing import Any, BinaryIO
 
 log = logging.getLogger(__name__)
 
+# Columns that say when, and how fast the machine was: two runs never have the same.
+OF_THE_MACHINE = frozenset({
+    "time", "rows_lost", "train/samples_per_second", "train/data_wait_share", "train/step_ms_p50", "train/step_ms_p95",
+    "train/memory_gib", "train/mfu",
+})  # fmt: skip
+
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
