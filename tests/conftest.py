@@ -28,6 +28,15 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    """What a test leaves listening hears nothing in the next one."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     """The file of the tiny regression, in a working directory of its own."""

@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 
 from ignition.rundir import environment
 
@@ -12,10 +13,12 @@ def git(folder, *arguments):
 def test_versions_command_and_place_are_told_and_no_secrets(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("WANDB_API_KEY", "hunter2")
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "ignition.run", "a recipe.py"])
     found = environment()
     assert found["world_size"] == 4
     assert {"torch", "pytorch-ignite", "numpy"} <= set(found["packages"])
-    assert found["python"].startswith("3.") and "pytest" in found["command"] and found["host"]
+    assert found["python"].startswith("3.") and found["host"]
+    assert found["command"] == "python -m ignition.run 'a recipe.py'"
     assert "hunter2" not in json.dumps(found)
 
 
