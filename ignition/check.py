@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -80,8 +81,10 @@ def check(recipe_class: type[Recipe], config: Config, look: Callable[[Training],
         AssemblyError, BadSample, LossError: what would end the run as well.
     """
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="ignition-check-") as folder:
-        run = RunFolder.create_at(Path(folder) / "run")
+    with (
+        tempfile.TemporaryDirectory(prefix="ignition-check-") as folder,
+        closing(RunFolder.create_at(Path(folder) / "run")) as run,
+    ):
         quiet = config.quiet()
         training = Training(recipe_class(quiet.recipe, quiet.data), quiet, run)  # type: ignore[call-arg]
         look(training)

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
 
             return find_learning_rate(recipe_class, config, arguments.output)
         run, is_new = open_run(arguments, config_path)
-        with run.lock() if distributed.rank() == 0 else _Nothing():
+        with run.lock() if distributed.rank() == 0 else nullcontext():
             if not is_new:
                 config = _config_of(run, config, arguments, recipe_class)
             places = Places(config_path if is_new else run.config_path, arguments.settings, recipe_class.Settings)
@@ -294,14 +295,6 @@ def say_first(message: str) -> None:
     """A message of process 0 alone."""
     if os.environ.get("RANK", "0") == "0":
         say(message)
-
-
-class _Nothing:
-    """A context that is none: for the processes that hold no lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *error: object) -> None: ...
 
 
 if __name__ == "__main__":

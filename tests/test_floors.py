@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Every module of ignition and the floor it stands on. A new module has to be put on one.
 FLOORS = {
-    0: {"comparison", "config", "curve", "review", "rundir", "stability", "studies", "summary"},
+    0: {"comparison", "config", "curve", "process", "review", "rundir", "stability", "studies", "summary"},
     1: {
         "events",
         "distributed",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ignition.checkpoint_file.content import Payload
 from ignition.checkpoint_file.file import BadCheckpoint, load
+from ignition.process import is_alive
 
 log = logging.getLogger(__name__)
 
@@ -112,20 +113,8 @@ def clean_litter(folder: Path) -> list[Path]:
     for file in sorted(folder.glob(".tmp-*")):
         match = _TEMPORARY.fullmatch(file.name)
         # In a container the run that follows a killed one often has its number: own files are litter as well.
-        if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
+        if match and (int(match[1]) == os.getpid() or not is_alive(int(match[1]))):
             with contextlib.suppress(OSError):
                 os.unlink(file)
                 removed.append(file)
     return removed
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # os.kill would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ignition.config.complaints import Complaint, not_finite, placed, retell
+from ignition.config.inconsistencies import inconsistencies
 from ignition.config.inheritance import merge, read_chain
 from ignition.config.layout import Layout
 from ignition.config.node import Node, dotted
@@ -17,7 +18,7 @@ from ignition.config.overrides import read_overrides
 from ignition.config.problems import ConfigError, Place, Problem
 from ignition.config.reading import Document
 from ignition.config.section import Section
-from ignition.config.sections import Config, inconsistencies
+from ignition.config.sections import Config
 
 NO_FILE = "(no config file)"
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ignition.monitor.curves import Curves, Point
     from ignition.monitor.incidents import Incident
-    from ignition.monitor.objections import Objection
     from ignition.monitor.run import Run
     from ignition.monitor.runs import NoRun, open_run
     from ignition.monitor.state import State
@@ -21,7 +20,6 @@ _MODULES = {
     "Curves": "curves",
     "Incident": "incidents",
     "NoRun": "runs",
-    "Objection": "objections",
     "Point": "curves",
     "Run": "run",
     "State": "state",
@@ -29,7 +27,7 @@ _MODULES = {
     "open_run": "runs",
 }
 
-__all__ = ["Curves", "Incident", "NoRun", "Objection", "Point", "Run", "State", "Watched", "open_run"]
+__all__ = ["Curves", "Incident", "NoRun", "Point", "Run", "State", "Watched", "open_run"]
 
 
 def __getattr__(name: str) -> Any:

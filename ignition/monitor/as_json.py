@@ -41,7 +41,7 @@ def _run(run: Run) -> dict[str, Any]:
         "path": str(run.path),
         **values,
         "findings": [_finding(incident) for incident in run.findings],
-        "objections": [asdict(objection) for objection in run.objections],
+        "objections": [objection.row() for objection in run.objections],
         "problems": list(run.problems),
         "notes": list(run.notes),
     }

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from ignition.monitor.curves import Curves
 from ignition.monitor.incidents import Incident
-from ignition.monitor.objections import Objection
 from ignition.monitor.state import State
+from ignition.review.objection import Objection
 
 
 class Run(Protocol):

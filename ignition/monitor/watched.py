@@ -18,9 +18,10 @@ from ignition.monitor.diagnosis import Diagnosis
 from ignition.monitor.growing_file import GrowingFile
 from ignition.monitor.incidents import Incident, Incidents
 from ignition.monitor.metrics import Metrics
-from ignition.monitor.objections import Objection, objections_of
 from ignition.monitor.rows import Row
 from ignition.monitor.state import State
+from ignition.process import is_alive
+from ignition.review.objection import Objection
 from ignition.rundir import RunFolder
 from ignition.stability.number import finite
 
@@ -159,9 +160,10 @@ class Watched:
         path, self.objections = self.run.review_path, []
         text = self._text(path)
         try:
-            return objections_of(json.loads(text)) if text else []
-        except (ValueError, RecursionError):
-            self._problems[path.name] = "is no JSON"
+            rows = json.loads(text)["objections"] if text else []
+            return [Objection.of(row) for row in rows]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self._problems[path.name] = "is no review"
             return []
 
     def _newest_pictures(self) -> list[Path]:
@@ -220,7 +222,7 @@ class Watched:
             return status, reason
         silent = time.time() - max(newest, self._touched())
         pid = _whole(self._status.get("pid"))
-        if pid is not None and self._status.get("host") == socket.gethostname() and _gone(pid):
+        if pid is not None and self._status.get("host") == socket.gethostname() and not is_alive(pid):
             return "dead", f"its process {pid} is gone and has not said why: killed, or out of memory"
         if silent > max(SILENT, 3 * longest_gap):
             return "silent", "no row for longer than usual"
@@ -287,14 +289,3 @@ def _settings_of(text: str) -> dict[str, Any]:
 def _whole(value: Any) -> int | None:
     number = finite(value)
     return int(number) if number is not None else None
-
-
-def _gone(pid: int) -> bool:
-    """Whether no process of this machine has that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False

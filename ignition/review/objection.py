@@ -68,10 +68,15 @@ class Objection:
         """The same, and where its setting stands."""
         return replace(self, place=place)
 
+    @property
+    def because(self) -> str:
+        """What comes of it, and who says so."""
+        return f"{self.why} ({self.source})" if self.source else self.why
+
     def text(self) -> str:
         """It as a person reads it: some lines, the first with the place."""
         lines = [f"{self.place}: {self.message} [{self.name}]"]
-        lines.append(f"{SPACE}{self.why}{f' ({self.source})' if self.source else ''}")
+        lines.append(f"{SPACE}{self.because}")
         for advice in self.advice:
             setting = f"{advice.override} ({advice.why})" if advice.override and advice.why else ""
             lines.append(f"{SPACE}try: {setting or advice.override or advice.why}")

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from ignition.process import is_alive
 from ignition.rundir.environment import now
 from ignition.rundir.rows import read_json
 
@@ -63,7 +64,7 @@ def owner(path: Path) -> str | None:
     would find it held.
     """
     named = read_json(path)
-    if named.get("host") == socket.gethostname() and not _alive(named.get("pid")):
+    if named.get("host") == socket.gethostname() and not is_alive(named.get("pid")):
         return None
     try:
         file = os.open(path, os.O_RDONLY)
@@ -79,18 +80,6 @@ def owner(path: Path) -> str | None:
     finally:
         os.close(file)
     return None
-
-
-def _alive(pid: object) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def _owner(path: Path) -> str:

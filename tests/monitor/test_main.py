@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ignition.monitor.__main__ import main
+from ignition.review import Objection
 from ignition.rundir import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def test_strict_is_about_a_run_that_is_lost(run, capsys, status):
 
 
 def test_strict_is_about_objections(run):
-    run.review_path.write_text('{"objections": [{"key": "optimizer.lr", "message": "high"}]}')
+    run.write_review([Objection("rate_too_high", "optimizer.lr", "high", "steps overshoot").row()])
     assert main([str(run.path), "--strict"]) == 1
 
 

@@ -11,7 +11,9 @@ import time
 import pytest
 
 from ignition.monitor import Watched
+from ignition.review import Objection
 from ignition.rundir import RunFolder
+from ignition.stability import Advice
 
 
 @pytest.fixture
@@ -92,8 +94,9 @@ def test_findings_objections_settings_and_pictures(run):
     run.write_incident({"iteration": 9, "name": "loss_spike", "severity": "warning", "message": "a spike", "first": 7,
                         "last": 9, "advice": advice, "done": "the batch is left out"})  # fmt: skip
     run.write_incident({"iteration": 9, "name": 7})
-    objection = {"key": "optimizer.lr", "what": "is high", "why": "it diverges", "remedy": "optimizer.lr=1e-4"}
-    run.review_path.write_text(json.dumps([objection]))
+    objection = Objection("rate_too_high", "optimizer.lr", "the rate is 0.1", "steps overshoot", "a paper (2021)",
+                          (Advice("optimizer.lr=1e-4", "smaller steps"),), "a.yaml:9:3")  # fmt: skip
+    run.write_review([objection.row()])
     for epoch in (1, 2):
         run.picture(epoch, "val/left").write_bytes(b"")
     assert watched.update()
@@ -101,11 +104,11 @@ def test_findings_objections_settings_and_pictures(run):
     assert (found.iteration, found.first, found.name, found.severity) == (9, 7, "loss_spike", "warning")
     assert (found.advice[0].override, found.done) == ("optimizer.lr=1e-4", "the batch is left out")
     assert watched.problems == ["incidents.jsonl: 1 lines could not be read"]
-    assert watched.objections[0].remedy == "optimizer.lr=1e-4"
+    assert watched.objections == [objection]
     assert [path.name for path in watched.pictures] == ["epoch-0002-val-left.png"]
     run.review_path.write_text("[{")
     watched.update()
-    assert watched.problems[1:] == ["review.json: is no JSON"]
+    assert (watched.problems[1:], watched.objections) == (["review.json: is no review"], [])
 
 
 def test_hostile_files_are_no_exception(run):
@@ -121,7 +124,7 @@ def test_hostile_files_are_no_exception(run):
     watched.update()
     watched.update()
     assert "\x1b[2J" in watched.curves.names()
-    assert watched.objections[0].key == "7"
+    assert "review.json: is no review" in watched.problems
     assert watched.findings[0].severity == "info"
     assert watched.state.status == "running"
 

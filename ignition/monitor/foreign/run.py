@@ -13,11 +13,11 @@ from ignition.monitor.diagnosis import Diagnosis
 from ignition.monitor.foreign.names import AMBIGUOUS, BATCH, EPOCH, PLACE, VAL, Names, plain
 from ignition.monitor.foreign.source import Source
 from ignition.monitor.incidents import Incident
-from ignition.monitor.objections import Objection
 from ignition.monitor.pace import Pace
 from ignition.monitor.rows import columns
 from ignition.monitor.state import State
 from ignition.monitor.watched import scores
+from ignition.review.objection import Objection
 from ignition.stability.number import finite
 
 

@@ -106,7 +106,7 @@ class _Followed:
             "path": str(run.path),
             "state": _plain(_state(run)),
             "settings": run.settings,
-            "objections": [_plain(vars(objection)) for objection in run.objections],
+            "objections": [objection.row() for objection in run.objections],
             "pictures": [{"name": name, "changed": _changed(path)} for name, path in self.pictures.items()],
             "problems": list(run.problems),
             "notes": list(run.notes),

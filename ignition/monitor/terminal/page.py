@@ -7,21 +7,18 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from ignition.monitor.curves import Curves
 from ignition.monitor.grouped import Group, counted, grouped
 from ignition.monitor.run import Run
 from ignition.monitor.state import State
-from ignition.monitor.terminal.chart import Axes, Chart, Series
+from ignition.monitor.terminal.panels import HEIGHT, SEVERITY_STYLES, Panels, panels_of
 from ignition.monitor.words import clean, duration, figure, size
+from ignition.stability import Advice
 
 STATUS_STYLES = {
     "running": "cyan", "log": "cyan", "waiting": "dim", "finished": "green", "stopped": "green",
     "silent": "yellow", "preempted": "yellow", "dead": "red", "failed": "red", "diverged": "red",
 }  # fmt: skip
-SEVERITY_STYLES = {"critical": "red", "warning": "yellow", "info": "blue"}
 SIGNS = {"critical": ("✖", "!!"), "warning": ("▲", "! "), "info": ("·", "- ")}
-TRAIN, VAL = "cyan", "magenta"
-HEIGHT = 6  # lines of a curve
 
 
 class Page:
@@ -37,6 +34,7 @@ class Page:
 
     def __init__(self, width: int = 80, *, plain: bool = False, faint: bool = True, height: int | None = None):
         self.width, self.plain, self.faint, self.height = max(width, 20), plain, faint, height
+        self._panels = Panels(self.width, plain=plain, ranges=faint)
         self._console = Console(width=self.width, color_system=None)  # knows how lines are broken
 
     def of(self, runs: Sequence[Run]) -> list[Text]:
@@ -60,7 +58,7 @@ class Page:
             yield from self._finding(group)
         if serious[:first]:
             yield Text()
-        yield from self._charts([run], panels_of(run.curves, run.state))
+        yield from self._panels.of([run], panels_of(run.curves, run.state))
         for group in [*serious[first:], *minor]:
             yield from self._finding(group)
         yield from self._review(run)
@@ -167,13 +165,16 @@ class Page:
             yield from self._wrapped(clean(done), "  done  ", "", "dim")
         if severity == "info":
             return
-        for advice in newest.advice[: 2 if self.height is None else 1]:
-            if advice.override:
-                yield from self._wrapped(clean(advice.override), "  try   ", "bold", "dim")
+        yield from self._advice(newest.advice)
+
+    def _advice(self, advice: Sequence[Advice]) -> Iterator[Text]:
+        for each in advice[: 2 if self.height is None else 1]:
+            if each.override:
+                yield from self._wrapped(clean(each.override), "  try   ", "bold", "dim")
                 if self.height is None:
-                    yield from self._wrapped(clean(advice.why), "        ", "dim")
-            elif advice.why:
-                yield from self._wrapped(clean(advice.why), "  try   ", "", "dim")
+                    yield from self._wrapped(clean(each.why), "        ", "dim")
+            elif each.why:
+                yield from self._wrapped(clean(each.why), "  try   ", "", "dim")
 
     def _problems(self, run: Run) -> Iterator[Text]:
         for problem in run.problems:
@@ -190,10 +191,9 @@ class Page:
             line = Text.assemble((f"{SIGNS['warning'][self.plain]} ", "yellow"))
             line.append(clean(objection.key, 60), "bold yellow")
             yield line
-            words = ". ".join(clean(part).rstrip(".") for part in (objection.what, objection.why) if part)
-            yield from self._wrapped(words, "  ")
-            if objection.remedy:
-                yield from self._wrapped(clean(objection.remedy), "  try   ", "bold", "dim")
+            yield from self._wrapped(clean(objection.message), "  ")
+            yield from self._wrapped(clean(objection.because), "  ")
+            yield from self._advice(objection.advice)
 
     # ---------------------------------------------------------------------------------------------- several runs
 
@@ -203,7 +203,7 @@ class Page:
         names: dict[str, None] = {}
         for run in runs:
             names |= dict.fromkeys(panels_of(run.curves, run.state))
-        yield from self._charts(runs, list(names))
+        yield from self._panels.of(runs, list(names))
         for run in runs:
             groups = grouped(run.findings)
             if not (groups or run.objections or run.problems or run.state.reason):
@@ -256,56 +256,6 @@ class Page:
                 line.append(f"{cells[number]:<{width}}  ", style)
             yield line
 
-    # --------------------------------------------------------------------------------------------------- curves
-
-    def _charts(self, runs: Sequence[Run], names: Sequence[str]) -> Iterator[Text]:
-        """Frames beside each other: of one run its curves, of several one curve of each, over the same axes."""
-        across = 1 if self.width < 66 else 2 if self.width < 110 else 3 if self.width < 165 else 4
-        several = len(runs) > 1
-        names = names[: 4 if several else 3 if across == 1 else 2 * across]
-        across = min(across, len(runs) if several else max(len(names), 1))
-        rows: list[list[tuple[str, Run]]] = []
-        if several:
-            for name in names:
-                rows += _parts([(name, run) for run in runs], across)
-        else:
-            rows = _parts([(name, runs[0]) for name in names], across)
-        width = (self.width - 2 * (across - 1)) // across
-        right = max((run.curves.last_iteration for run in runs), default=1)
-        shared = {
-            name: Axes.around([each for run in runs for each in series_of(run.curves, name)], right) for name in names
-        }
-        for row in rows:
-            drawn = [self._frame(name, run, shared[name], width, several) for name, run in row]
-            for parts in zip(*drawn):
-                line = Text()
-                for number, part in enumerate(parts):
-                    line.append("  " if number else "")
-                    line.append_text(part)
-                yield line
-            yield Text()
-
-    def _frame(self, name: str, run: Run, axes: Axes, width: int, several: bool) -> list[Text]:
-        series = series_of(run.curves, name)
-        chart = Chart(width, HEIGHT, axes, plain=self.plain, ranges=self.faint)
-        for each in series:
-            chart.draw(each)
-        for severity in ("info", "warning", "critical"):
-            for incident in run.findings:
-                if incident.severity == severity and incident.name != "recovered":
-                    chart.mark(incident.first, SEVERITY_STYLES[severity])
-        title = Text.assemble((f"{clean(run.name, width // 2)}  " if several else "", "dim"))
-        title.append(clean(name, width), "bold")
-        for number, each in enumerate(series):
-            if each.points:
-                sign = "" if not each.dots or len(series) == 1 else " o" if self.plain else " ●"
-                label = "" if len(series) == 1 else " train" if number == 0 else " val"
-                title.append(f"{sign}{label} {figure(each.points[-1].mean)}", f"{each.style}")
-        if not any(each.points for each in series):
-            title.append("  no values", "dim")
-        title.truncate(width, overflow="crop", pad=True)
-        return [title, *chart.lines()]
-
     # --------------------------------------------------------------------------------------------------- lines
 
     def _wrapped(self, words: str, margin: str, style: str = "", margin_style: str = "") -> Iterator[Text]:
@@ -318,31 +268,3 @@ class Page:
 
     def _dot(self) -> str:
         return ", " if self.plain else " · "
-
-
-def _parts(frames: list[tuple[str, Run]], count: int) -> list[list[tuple[str, Run]]]:
-    return [frames[begin : begin + count] for begin in range(0, len(frames), count)]
-
-
-def panels_of(curves: Curves, state: State) -> list[str]:
-    """The curves worth a look, the most telling first."""
-    names = curves.names()
-    first = ["loss"] if "train/batch_loss" in curves or "val/loss" in curves else []
-    metric = [state.metric] if state.metric and state.metric != "val/loss" and state.metric in curves else []
-    usual = [name for name in ("train/gradient_norm", "train/learning_rate") if name in curves]
-    terms = [name for name in names if name.startswith("train/loss/")]
-    val = [name for name in names if name.startswith("val/") and name.count("/") == 1 and name != "val/loss"]
-    rest = [name for name in names if not name.startswith(("train/", "val/", "baseline/"))]
-    chosen = dict.fromkeys([*first, *metric, *usual, *val, *terms, *rest])
-    if not chosen:
-        chosen = dict.fromkeys(names)
-    return list(chosen)
-
-
-def series_of(curves: Curves, name: str) -> list[Series]:
-    """What is drawn in the frame of that name: of ``loss`` that of batches, and of evaluations."""
-    if name == "loss":
-        return [Series(curves.points("train/batch_loss"), TRAIN), Series(curves.points("val/loss"), VAL, dots=True)]
-    points = curves.points(name)
-    few = name.startswith("val/") and len(points) <= 100
-    return [Series(points, VAL if name.startswith("val/") else TRAIN, dots=few)]

@@ -11,7 +11,9 @@ from PIL import Image
 
 from ignition.monitor import Watched
 from ignition.monitor.page import Feed, PageServer, one_file
+from ignition.review import Objection
 from ignition.rundir import RunFolder
+from ignition.stability import Advice
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -142,8 +144,16 @@ def test_a_finding_leads_to_its_text_and_its_advice_can_be_copied(tmp_path, serv
     training.find()
     training.find("plateau", "warning")
     training.find("loss_imbalance", "info")
+    objection = Objection("no_clipping", "clip.kind", "clip.kind is none", "one batch is enough", "a paper (2021)",
+                          (Advice("clip.kind=norm", "a limit"),))  # fmt: skip
+    training.run.write_review([objection.row()])
     page = tab(serve(training.run))
-    page.until("document.querySelectorAll('.finding').length === 3")
+    page.until("document.querySelectorAll('#findings-list .finding').length === 3")
+    page.until("document.querySelectorAll('#review-list .finding').length === 1")
+    told = page.run("document.querySelector('#review-list .finding').innerText").split("\n")
+    assert [line for line in told if line] == [
+        "clip.kind", "clip.kind is none", "one batch is enough (a paper (2021))", "clip.kind=norm", "Copy", "a limit",
+    ]  # fmt: skip
     page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
     page.run("document.querySelector('.finding.critical .copy').click()")
     page.until("document.querySelector('.finding.critical .copy').textContent === 'Copied'")

@@ -2,7 +2,9 @@ import pytest
 
 from ignition.monitor import Watched
 from ignition.monitor.terminal.page import Page
+from ignition.review import Objection
 from ignition.rundir import RunFolder
+from ignition.stability import Advice
 
 ADVICE = [{"override": "optimizer.lr=1e-4", "why": "smaller steps"}]
 
@@ -116,9 +118,12 @@ def test_names_that_would_command_the_terminal_do_not(tmp_path):
 def test_how_a_run_ended_and_what_its_config_was_objected_to(tmp_path):
     run = RunFolder(made(tmp_path / "run").path)
     run.write_status(status="diverged", reason="loss is nan at iteration 20")
-    run.review_path.write_text('[{"key": "clip.kind", "what": "none", "why": "w", "remedy": "clip.kind=norm"}]')
+    advice = (Advice("clip.kind=norm", "a limit"),)
+    run.write_review([Objection("no_clipping", "clip.kind", "none", "w", "a paper", advice).row()])
     watched = Watched(run.path)
     watched.update()
     lines = text([watched], width=80)
     assert lines[:2] == ["run  diverged", "loss is nan at iteration 20"]
-    assert lines[-4:] == ["config review: 1", "▲ clip.kind", "  none. w", "  try   clip.kind=norm"]
+    assert lines[-5:] == [
+        "▲ clip.kind", "  none", "  w (a paper)", "  try   clip.kind=norm", "        a limit",
+    ]  # fmt: skip

@@ -87,10 +87,10 @@ const review = {
     const key = JSON.stringify(told.map((run) => [run.id, run.objections]));
     if (key === this.shown) return;
     this.shown = key;
-    byId("review-list").replaceChildren(...told.flatMap((run) => run.objections.map(({ key: setting, what, why, remedy, severity }) =>
-      element("article", { class: `finding ${severity in SEVERITY ? severity : "warning"}` },
+    byId("review-list").replaceChildren(...told.flatMap((run) => run.objections.map(({ key: setting, message, why, source, advice }) =>
+      element("article", { class: "finding warning" },
         element("header", {}, element("h3", {}, element("code", {}, setting)), view.told.runs.length > 1 ? element("span", { class: "severity" }, run.name) : null),
-        element("p", {}, what), why ? element("p", { class: "why" }, why) : null,
-        remedy ? element("ul", { class: "advice", "aria-label": "What to try" }, findings.advice(remedy, "")) : null))));
+        element("p", {}, message), element("p", { class: "why" }, source ? `${why} (${source})` : why),
+        advice.length ? element("ul", { class: "advice", "aria-label": "What to try" }, advice.map((each) => findings.advice(each.override, each.why))) : null))));
   },
 };
