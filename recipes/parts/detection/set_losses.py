@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from recipes.parts.detection.box_set import BoxSet
@@ -31,8 +32,8 @@ class Focal:
         return logits.float().sigmoid()
 
     def cost(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """What it costs that a query stands for an object: [Q,C], [N] to [Q,N]."""
-        own = logits[:, labels]
+        """What it costs that a query stands for an object: [B,Q,C], [B,N] to [B,Q,N]."""
+        own = _of_classes(logits, labels)
         miss = sigmoid_focal_loss(own, torch.ones_like(own))
         false_alarm = sigmoid_focal_loss(own, torch.zeros_like(own))
         return miss - false_alarm
@@ -59,7 +60,7 @@ class NoObject:
         return logits.float().softmax(-1)[..., :-1]
 
     def cost(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return -logits.softmax(-1)[:, labels]
+        return -_of_classes(logits.softmax(-1), labels)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, objects: int) -> torch.Tensor:
         weights = logits.new_ones(logits.shape[-1])
@@ -87,19 +88,17 @@ def match(
     >>> match(answer, [torch.tensor([[0.7, 0.7, 0.2, 0.2]])], [torch.tensor([0])], Focal())
     [(tensor([1]), tensor([0]))]
     """
-    costs = []
-    for logits, found, true, kinds in zip(answer.logits.float(), answer.boxes.float(), boxes, labels):
-        cost = classify.cost_weight * classify.cost(logits, kinds) + BOX_COST * torch.cdist(found, true, p=1)
-        costs.append(cost - OVERLAP_COST * generalized_box_iou(corners(found), corners(true)))
+    boxes_of_all, kinds = (pad_sequence(list(part), batch_first=True) for part in (boxes, labels))
+    logits, found = answer.logits.float(), answer.boxes.float()
+    costs = classify.cost_weight * classify.cost(logits, kinds) + BOX_COST * torch.cdist(found, boxes_of_all, p=1)
+    costs -= OVERLAP_COST * generalized_box_iou(corners(found), corners(boxes_of_all))
     # All pictures' costs come to the host at once: each copy waits for the device.
-    flat = torch.cat([cost.flatten() for cost in costs]).nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).cpu()
+    tables = costs.nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).cpu().numpy()
     pairs = []
-    for cost, own in zip(costs, flat.split([cost.numel() for cost in costs])):
-        table = np.tile(own.view(cost.shape).numpy(), (1, repeats))
-        queries, objects = linear_sum_assignment(table)
-        chosen = (torch.as_tensor(part, device=cost.device) for part in (queries, objects % max(cost.shape[1], 1)))
-        pairs.append(tuple(chosen))
-    return pairs  # type: ignore[return-value]
+    for table, own in zip(tables, boxes):
+        queries, objects = linear_sum_assignment(np.tile(table[:, : len(own)], (1, repeats)))
+        pairs.append((torch.as_tensor(queries), torch.as_tensor(objects % max(len(own), 1))))
+    return pairs
 
 
 def set_losses(
@@ -115,18 +114,25 @@ def set_losses(
     logits, found = answer.logits.float(), answer.boxes.float()
     nothing = logits.shape[-1] - (classify.outputs(1) - 1)
     targets = torch.full(logits.shape[:2], nothing, dtype=torch.int64, device=logits.device)
-    mine, theirs = [], []
-    for number, (queries, chosen) in enumerate(pairs):
-        targets[number, queries] = labels[number][chosen]
-        mine.append(found[number, queries])
-        theirs.append(boxes[number][chosen])
-    matched, truth = torch.cat(mine), torch.cat(theirs)
+    counts = torch.tensor([len(own) for own in labels])
+    first = counts.cumsum(0) - counts  # where a picture's objects begin among all
+    picture = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(queries) for queries, _ in pairs]))
+    query = torch.cat([queries for queries, _ in pairs])
+    chosen = torch.cat([objects for _, objects in pairs]) + first[picture]
+    picture, query, chosen = (index.to(logits.device, non_blocking=True) for index in (picture, query, chosen))
+    targets[picture, query] = torch.cat(list(labels))[chosen]
+    matched, truth = found[picture, query], torch.cat(list(boxes))[chosen]
     objects = max(len(matched), 1)
     return {
         "class": classify.loss(logits, targets, objects),
         "l1": F.l1_loss(matched, truth, reduction="sum") / objects,
         "giou": generalized_box_iou_loss(corners(matched), corners(truth), reduction="sum") / objects,
     }
+
+
+def _of_classes(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """What is said of each object's class: [B,Q,C], [B,N] to [B,Q,N]."""
+    return values.gather(2, labels.unsqueeze(1).expand(-1, values.shape[1], -1))
 
 
 def corners(boxes: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ def test_no_other_pairing_costs_less(seed, objects, classify):
     truth = torch.rand(objects, 4, generator=generator) * 0.4 + 0.1
     labels = torch.randint(0, 3, (objects,), generator=generator)
     ((queries, chosen),) = match(found, [truth], [labels], classify)
-    cost = classify.cost_weight * classify.cost(found.logits[0], labels)
+    cost = classify.cost_weight * classify.cost(found.logits, labels[None])[0]
     cost = cost + 5 * torch.cdist(boxes[0], truth, p=1) - 2 * generalized_box_iou(corners(boxes[0]), corners(truth))
     least = min(sum(cost[q, o].item() for o, q in enumerate(order)) for order in permutations(range(5), objects))
     assert cost[queries, chosen].sum().item() == pytest.approx(least, abs=1e-4)
