@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from ignition.distributed.peers import Peers
 from ignition.distributed.rendezvous import meet
+from ignition.distributed.whereabouts import Whereabouts
 
 # Decisions travel over gloo on the CPU whatever the gradients travel over, so asking never waits for the device.
 _decisions: Any = None
@@ -101,7 +102,20 @@ def cause_of(error: BaseException) -> BaseException:
     if lost is not None:
         return ProcessLost(str(lost))
     first = str(error).partition("\n")[0]
-    return ProcessLost(f"another process does not answer, though none is gone: one hangs, or does less ({first})")
+    return ProcessLost(f"{_unanswering(_peers.whereabouts())} ({first})")
+
+
+def _unanswering(places: list[Whereabouts]) -> str:
+    """Which processes do not answer this one, though none is gone, and what they are at instead."""
+    silent = sorted(set(range(world_size())) - {place.rank for place in places})
+    others = [place for place in places if place.rank != rank()]
+    busy = [str(place) for place in others if not place.waits]
+    busy += [
+        f"process {number} does not even tell where it is: it is stopped, or busy in native code" for number in silent
+    ]
+    if busy:
+        return f"no answer within the time limit: {'; '.join(busy)}"
+    return f"processes wait for each other, so they do not do the same: {'; '.join(map(str, places))}"
 
 
 def agree(request: int) -> int:

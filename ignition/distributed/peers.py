@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from ignition.distributed.whereabouts import Whereabouts, whereabouts
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -43,8 +45,9 @@ class Peers:
     What the others wait for meanwhile, on the GPU for instance, may never come: who is still there ``grace_seconds``
     after the news ends itself, with exit code 1.
 
-    A process says when it ends, and if it failed, why; else it was killed or has crashed. To be made by all processes
-    of a run together, and closed by each.
+    A process says when it ends, and if it failed, why; else it was killed or has crashed. One that does not answer, and
+    is not gone, can be asked where it is: a thread of its own answers. To be made by all processes of a run together,
+    and closed by each.
 
     Args:
         rank, world_size: this process and how many there are.
@@ -53,7 +56,7 @@ class Peers:
     """
 
     def __init__(self, rank: int, world_size: int, from_first: Callable[[Any], Any], *, grace_seconds: float = 20.0):
-        self.rank, self.grace_seconds = rank, grace_seconds
+        self.rank, self.world_size, self.grace_seconds = rank, world_size, grace_seconds
         self._first: Lost | None = None
         self._news = threading.Event()
         self._ended = threading.Event()
@@ -61,6 +64,8 @@ class Peers:
         self._known: dict[socket.socket, dict[str, Any]] = {}  # connections, and who is at the other end
         self._said = False
         self._at = 0.0  # when the first one was found gone
+        self._places: dict[int, Whereabouts] = {}
+        self._told = threading.Condition()
         listener = _listen(world_size) if rank == 0 else None
         self._place = from_first((listener.getsockname()[1], secrets.token_hex(16)) if listener is not None else None)
         self._listener = listener
@@ -76,6 +81,17 @@ class Peers:
         """The first process that is gone though the run goes on; None if there is none within that time."""
         self._news.wait(wait_seconds)
         return self._first
+
+    def whereabouts(self, wait_seconds: float = 3.0) -> list[Whereabouts]:
+        """Where the processes are, in order of rank: those that tell within that time. One that is stopped, or busy in
+        native code that keeps the interpreter to itself, tells nothing."""
+        self._places = {self.rank: whereabouts(self.rank)}
+        with self._lock:
+            for connection in self._known:
+                _send(connection, {"ask": self.rank})
+        with self._told:
+            self._told.wait_for(lambda: len(self._places) == self.world_size, wait_seconds)
+        return [place for _, place in sorted(self._places.items())]
 
     def say_end(self, failure: str = "") -> None:
         """Tell the others that this process ends; with the reason, if it failed. The first word counts."""
@@ -155,6 +171,10 @@ class Peers:
                 who.update(message["me"])
             elif "lost" in message:
                 self._note(Lost(*message["lost"]), at_once=True)
+            elif "ask" in message:
+                self._tell(int(message["ask"]))
+            elif "place" in message:
+                self._pass_on(Whereabouts(*message["place"]), int(message["to"]))
             elif "end" in message:
                 who["ended"] = True
                 if message["failed"]:
@@ -178,6 +198,26 @@ class Peers:
             for connection, who in self._known.items():
                 if self._listener is not None and who.get("rank") not in (None, lost.rank):
                     _send(connection, {"lost": list(lost)})
+
+    def _tell(self, asking: int) -> None:
+        """Say where this process is; process 0, to which all questions come, asks the others as well."""
+        self._pass_on(whereabouts(self.rank), asking)
+        with self._lock:
+            for connection, who in self._known.items() if self._listener is not None else ():
+                if who.get("rank") not in (None, asking):
+                    _send(connection, {"ask": asking})
+
+    def _pass_on(self, place: Whereabouts, asking: int) -> None:
+        """To the one that asked; that may be this process, and the way to it is over process 0."""
+        if asking == self.rank:
+            with self._told:
+                self._places[place.rank] = place
+                self._told.notify_all()
+            return
+        with self._lock:
+            for connection, who in self._known.items():
+                if self._listener is None or who.get("rank") == asking:
+                    _send(connection, {"place": list(place), "to": asking})
 
     def _end_if_stuck(self) -> None:
         """End this process where it waits for ever for one that is gone."""

@@ -1,15 +1,12 @@
 """Processes that come to one decision."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 from ignition import distributed
 
-ROOT = Path(__file__).resolve().parents[2]
-
 PROGRAM = """
+import logging
+import sys
 from types import SimpleNamespace
 
 import torch
@@ -20,6 +17,7 @@ from ignition.assembly import AssemblyError, build_splits
 from ignition.engine import build_trainer
 from ignition.recipe import Splits
 
+logging.basicConfig(stream=sys.stdout)
 with d.process_group("cpu", timeout_seconds=30):
     rank = d.rank()
     assert d.world_size() == 2 and d.local_rank() == rank
@@ -54,19 +52,56 @@ print(f"process {rank} fine")
 """
 
 
-def test_two_processes_agree(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr
-    assert all(f"process {rank} fine" in done.stdout for rank in (0, 1))
-    assert "unequal numbers of batches: process 0 has 9, process 1 has 6. All end an epoch after 6" in done.stderr
+def test_two_processes_agree(two_processes):
+    first, second = two_processes(PROGRAM)
+    assert "unequal numbers of batches: process 0 has 9, process 1 has 6. All end an epoch after 6" in first
+    assert first.endswith("process 0 fine\n")
+    assert second.endswith("process 1 fine\n")
+
+
+# The second process does not answer, in one of three ways.
+SILENT = """
+import os, signal, sys, time
+from ignition import distributed as d
+
+def reads_for_ever():
+    time.sleep(60)
+
+try:
+    with d.process_group("cpu", timeout_seconds=3):
+        pids = d.gather(os.getpid())
+        if d.rank() == 1:
+            signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+            {how}
+        else:
+            d.agree(1)
+except d.ProcessLost as error:
+    print(error, flush=True)
+    if d.rank() == 0:
+        os.kill(pids[1], signal.SIGCONT)
+        os.kill(pids[1], signal.SIGUSR1)
+"""
+
+
+def silent(two_processes, how):
+    return two_processes(SILENT.replace("{how}", how))[0]
+
+
+def test_a_process_that_hangs_is_named_and_where_it_is(two_processes):
+    said = silent(two_processes, "reads_for_ever()")
+    place = r"process 1 \(pid \d+ on \S+\) is in reads_for_ever \(\S*program.py, line 6\)"
+    assert re.match(f"no answer within the time limit: {place} \\(.*[Tt]imed out", said), said
+
+
+def test_a_process_that_is_stopped_is_named(two_processes):
+    said = silent(two_processes, "os.kill(os.getpid(), signal.SIGSTOP)")
+    assert "process 1 does not even tell where it is: it is stopped, or busy in native code" in said
+
+
+def test_processes_that_wait_for_each_other_are_told_where(two_processes):
+    said = silent(two_processes, "import torch.distributed as dist; dist.barrier()")
+    one, other = (rf"process {rank} \(pid \d+ on \S+\) is in <module> \(\S*program.py, line \d+\)" for rank in (0, 1))
+    assert re.search(f"processes wait for each other, so they do not do the same: {one}; {other}", said), said
 
 
 def test_one_process_needs_no_group(monkeypatch):
