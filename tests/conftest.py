@@ -1,18 +1,13 @@
 """What takes minutes runs when it is asked for by name: ``-m soak``; and Ctrl-C is heard."""
 
-import os
 import re
 import signal
-import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.processes import ranks
 from tests.tiny_run import RECIPE
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config):
@@ -57,33 +52,11 @@ def recipe(tmp_path, monkeypatch):
 
 @pytest.fixture
 def two_processes(tmp_path):
-    """Run a program as the two processes of one run, as torchrun would; what each of them wrote to standard output."""
+    """Run a program as the two processes of one run; what each of them wrote to standard output."""
 
     def run(program, timeout_seconds=90):
         script = tmp_path / "program.py"
         script.write_text(program)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        common = {
-            **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port), "WORLD_SIZE": "2",
-        }  # fmt: skip
-        processes = [
-            subprocess.Popen(
-                [sys.executable, str(script)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            )
-            for rank in range(2)
-        ]  # fmt: skip
-        try:
-            answers = [process.communicate(timeout=timeout_seconds) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-        for process, (_, errors) in zip(processes, answers, strict=True):
-            assert process.returncode == 0, errors
-        return [output for output, _ in answers]
+        return ranks(script, timeout_seconds=timeout_seconds)
 
     return run

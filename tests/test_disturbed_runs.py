@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,8 +12,7 @@ import torch
 
 from ignition.data import worker_pool
 from ignition.run import main
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import completed
 
 RECIPE = '''
 """A tiny regression to which things happen."""
@@ -183,13 +180,7 @@ def test_a_run_out_of_memory_goes_on_and_a_resume_goes_on_with_it(accumulate, ca
 
 def test_memory_that_is_really_short(tmp_path):
     """The allocator's own failure, in a process that may not have more."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ignition.run", "frail.py", *COMMON, "recipe.megabytes=256", "--output", "run"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = completed("-m", "ignition.run", "frail.py", *COMMON, "recipe.megabytes=256", "--output", "run")
     assert done.returncode == 0, done.stderr
     assert "iteration 1: a batch did not fit into memory (" in done.stderr
     assert "can't allocate memory" in done.stderr
@@ -229,14 +220,7 @@ def test_a_sample_that_is_not_finite_is_named(caplog):
 
 
 def test_on_one_of_two_processes_it_costs_both_the_same_step():
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ignition.run",
-         "frail.py", *COMMON, "recipe.nan_sample=13", "--output", "run"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )  # fmt: skip
+    done = completed("-m", "ignition.run", "frail.py", *COMMON, "recipe.nan_sample=13", "--output", "run", processes=2)
     assert done.returncode == 0, done.stderr
     assert len(re.findall("sample 13 of the train data has values that are not finite", done.stderr)) == 1
     assert losses("run").count("NaN") >= 1

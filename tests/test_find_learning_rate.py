@@ -1,6 +1,5 @@
 """``--find-lr``: what it says, what it leaves, and how it ends."""
 
-import os
 import re
 import shlex
 import signal
@@ -15,8 +14,7 @@ from ignition.config import load_config
 from ignition.find_learning_rate import _judge, _override
 from ignition.learning_rate_curve import LearningRateCurve
 from ignition.run import main
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import completed, environment, python
 
 RECIPE = '''
 """A tiny regression."""
@@ -194,18 +192,13 @@ def test_it_is_one_thing_to_do_among_others(recipe, capsys, word):
     assert f"--find-lr and {word} are different things to do" in capsys.readouterr().err
 
 
-def command(recipe, *words, processes=0):
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    return [sys.executable, *launcher, "-m", "ignition.run", str(recipe), "--find-lr", *COMMON, *words]
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def command(recipe, *words):
+    return ["-m", "ignition.run", recipe, "--find-lr", *COMMON, *words]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_nothing_is_left(recipe, number, code):
-    process = subprocess.Popen(command(recipe, "recipe.slow=0.2"), env=environment(), text=True,
+    process = subprocess.Popen(python(*command(recipe, "recipe.slow=0.2")), env=environment(), text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     assert process.stdout.readline() == "step\n"
     process.send_signal(number)
@@ -220,7 +213,7 @@ def test_a_signal_ends_it_and_nothing_is_left(recipe, number, code):
 
 
 def test_of_two_processes_one_speaks(recipe):
-    done = subprocess.run(command(recipe, processes=2), env=environment(), capture_output=True, text=True, timeout=120)
+    done = completed(*command(recipe), processes=2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("take it by: optimizer.lr=") == 1
     assert done.stderr.count("trying 100 learning rates") == 1

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ignition.run import main
-from tests.tiny_run import COMMON, command, environment, numbers, rows, same_weights, status, until, weights
+from tests.processes import environment
+from tests.tiny_run import COMMON, command, numbers, rows, same_weights, status, until, weights
 
 
 def test_a_run_leaves_everything_in_its_folder(recipe, capsys):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ignition.run import main
-from tests.tiny_run import COMMON, command, environment, incidents, numbers, rows, same_weights, status, until, weights
+from tests.processes import environment
+from tests.tiny_run import COMMON, command, incidents, numbers, rows, same_weights, status, until, weights
 
 
 def test_what_goes_wrong_is_told_in_the_run_folder(recipe):

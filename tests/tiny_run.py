@@ -1,14 +1,12 @@
 """A tiny regression that is run by its file, and what its runs leave behind."""
 
 import json
-import os
-import sys
 import time
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import python
 
 RECIPE = '''
 """A tiny regression with everything that could make a resume go wrong: dropout, noise in samples, augmentation."""
@@ -138,12 +136,7 @@ COMMON = ["data.batch_size=4", "optimizer.lr=0.01", "trainer.threads=1", "loggin
 
 
 def command(recipe, *words, processes=0):
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    return [sys.executable, *launcher, "-m", "ignition.run", str(recipe), *COMMON, *words]
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return python("-m", "ignition.run", recipe, *COMMON, *words, processes=processes)
 
 
 def rows(run):

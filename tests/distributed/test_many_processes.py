@@ -1,10 +1,8 @@
 """Runs of several processes, started by torchrun itself: the same samples, one decision, and nothing lost."""
 
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +13,7 @@ import pytest
 import torch
 
 from ignition.run import main
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import environment, free_port, python
 
 RECIPE = '''
 """A regression that tells who saw which sample, and in which a process can be made to die, or to see NaN."""
@@ -121,8 +118,7 @@ def torchrun(recipe, *words, launcher=("--standalone", "--nproc_per_node=2"), ti
     """Its exit code, and all that it and its processes said."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *launcher, "-m", "ignition.run", str(recipe), *COMMON, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_seconds,
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_seconds,
     )  # fmt: skip
     return done.returncode, done.stdout
 
@@ -243,10 +239,10 @@ def test_a_process_that_dies_in_a_save_leaves_the_checkpoint_before_it(recipe):
 
 @pytest.mark.soak
 def test_a_signal_to_torchrun_ends_all_in_the_same_iteration(recipe):
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ignition.run"]
-    words += [str(recipe), *COMMON, "--output", "run", "trainer.epochs=100000"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    started = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    words = ["-m", "ignition.run", recipe, *COMMON, "--output", "run", "trainer.epochs=100000"]
+    started = subprocess.Popen(
+        python(*words, processes=2), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         while not Path("seen/1.jsonl").exists() or Path("seen/1.jsonl").read_text().count("\n") < 9:
             assert started.poll() is None, started.communicate()[0]
@@ -270,19 +266,15 @@ def test_teardown_is_clean_25_times_of_25(recipe):
 @pytest.mark.soak
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 def test_two_hosts_train_one_run_and_go_on_when_a_process_of_the_second_dies(recipe, parallel):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     launcher = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--max-restarts=1",
-        "--rdzv-backend=c10d", "--rdzv-id=hosts", f"--rdzv-endpoint=localhost:{port}", "-m", "ignition.run",
+        "--rdzv-backend=c10d", "--rdzv-id=hosts", f"--rdzv-endpoint=localhost:{free_port()}", "-m", "ignition.run",
     ]  # fmt: skip
     words = [*COMMON, f"trainer.parallel={parallel}", "recipe.kill=[1, 9]", *ALL]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     hosts = [
         subprocess.Popen(
             [*launcher, str(recipe), *words],
-            env=environment,
+            env=environment(),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

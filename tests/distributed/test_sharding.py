@@ -1,10 +1,5 @@
 """Weights shared out over processes: what is measured, changed and saved is what it is with whole ones."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
 from torch import nn
 
@@ -17,8 +12,6 @@ from ignition.distributed.sharding import (
     own_share,
     sharded_parts,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Every story is told twice, of whole weights under DDP and of shared ones, and must be the same.
 PROGRAM = """
@@ -157,16 +150,9 @@ print(f"process {'0' if first else '1'} fine")
 """
 
 
-def test_shared_weights_are_trained_measured_and_saved_as_whole_ones_are(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert all(f"process {rank} fine" in done.stdout for rank in (0, 1))
+def test_shared_weights_are_trained_measured_and_saved_as_whole_ones_are(two_processes):
+    first, second = two_processes(PROGRAM, timeout_seconds=200)
+    assert (first.splitlines()[-1], second.splitlines()[-1]) == ("process 0 fine", "process 1 fine")
 
 
 def test_what_is_not_shared_out_stays_the_very_same():

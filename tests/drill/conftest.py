@@ -1,14 +1,12 @@
 """A recipe small enough to be drilled within seconds."""
 
-import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import environment, python
 
 RECIPE = """
 import random
@@ -67,12 +65,11 @@ def temporary():
 @pytest.fixture
 def drill(few_rows, tmp_path, temporary):
     """Begin a drill of that recipe in a process of its own, with its own place for temporary files."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary),
-                   "COLUMNS": "200"}  # fmt: skip
 
     def drill(*words):
-        command = [sys.executable, "-m", "ignition.drill", str(few_rows), *words]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE,
+        command = python("-m", "ignition.drill", few_rows, *words)
+        place = environment(TMPDIR=str(temporary), COLUMNS="200")
+        return subprocess.Popen(command, cwd=tmp_path, env=place, text=True, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE)  # fmt: skip
 
     return drill

@@ -1,10 +1,5 @@
 """Batches that do not fit into memory: the step comes out as if they had."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from ignite.engine import Events
@@ -17,8 +12,7 @@ from ignition.events import StepEvents
 from ignition.handlers import BufferKeeper
 from ignition.precision import Precision
 from ignition.randomness import IterationSeed
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import completed
 
 
 class Room(nn.Module):
@@ -262,21 +256,7 @@ def flat(module):
 def test_two_processes_begin_again_together_whichever_has_failed(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(TWO)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node=2",
-            str(program),
-            str(tmp_path),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = completed(program, tmp_path, processes=2)
     assert done.returncode == 0, done.stderr
     expected = [
         f"{where} {accumulate} {'None 0' if where == 'nowhere' else '2 1'} True"

@@ -15,6 +15,7 @@ from ignition.exact_resume.trial import Order, Trial
 from ignition.exact_resume.verification import TrialFailed, Verification
 from ignition.run import main
 from tests.exact_resume.test_resume import COMMON
+from tests.processes import completed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,11 +113,7 @@ def test_in_a_process_that_is_really_killed(recipe, tmp_path, capfd, monkeypatch
 @pytest.mark.soak
 def test_two_processes(recipe):
     words = ["--verify-resume", *COMMON, "trainer.epochs=3", "data.workers=2", "ema={decay: 0.9}", "data.batch_size=8"]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ignition.run",
-         str(recipe), *words], capture_output=True, text=True, timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = completed("-m", "ignition.run", recipe, *words, processes=2, timeout_seconds=600)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("EQUAL, bit for bit in each of 2 processes") == 1
 

@@ -1,14 +1,10 @@
 """Runs in processes of their own, which a signal ends."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import completed
 
 PROGRAM = """
 import json, os, signal, sys
@@ -67,10 +63,7 @@ def killed(tmp_path_factory):
     def run(side):
         if side not in known:
             folder = tmp_path_factory.mktemp(side)
-            done = subprocess.run(
-                [sys.executable, "-c", PROGRAM, side, str(folder)], capture_output=True, text=True, timeout=60,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+            done = completed("-c", PROGRAM, side, folder, timeout_seconds=60)
             files = sorted(path.name for path in (folder / "terminated").glob("*_*.pt"))
             files += sorted(path.name for path in (folder / "terminated").glob("iteration-*.pt"))
             known[side] = json.loads(done.stdout), done.returncode, files

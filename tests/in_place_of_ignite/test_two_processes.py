@@ -1,15 +1,10 @@
 """One program as two processes tells all stories of both sides; the last one leaves its processes unable to talk."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ranks
 
 PROGRAM = """
 import json, sys
@@ -69,26 +64,7 @@ with distributed.process_group("cpu", timeout_seconds=60):
 @pytest.fixture(scope="module")
 def answers():
     """What each of the two processes printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {
-        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], text=True, stdout=subprocess.PIPE,
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        return [json.loads(process.communicate(timeout=90)[0]) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    return [json.loads(said) for said in ranks("-c", PROGRAM)]
 
 
 @pytest.mark.in_place_of("V16", "ours", "ignite's", there=r"assert \['3 hung', '2 done'\] == ")

@@ -1,10 +1,5 @@
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +7,9 @@ import torch
 
 from ignition import replay
 from ignition.rundir import RunFolder
+from tests.processes import completed
 
 from .conftest import COMMON, content
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def losses(done):
@@ -174,13 +168,8 @@ def test_a_replay_leaves_the_random_numbers_of_its_process_to_the_training(train
 
 
 def test_a_run_of_two_processes_is_replayed_in_one(recipe, replayed):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", f"--master_port={port}", "--nproc_per_node=2"]
-    words = [str(recipe), *COMMON, "recipe.odd=77", "recipe.count=121", "--output", "run"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *launcher, "-m", "ignition.run", *words], env=environment, check=True, timeout=120)
+    words = [*COMMON, "recipe.odd=77", "recipe.count=121", "--output", "run"]
+    assert completed("-m", "ignition.run", recipe, *words, processes=2).returncode == 0
     bundle = list(RunFolder("run").bundles)[-1]
     # the last batch of an epoch has one sample, which the second process is lent
     assert bundle.first > 16 and bundle.read_incident()["epoch_length"] == 16
