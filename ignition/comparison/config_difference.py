@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,19 +39,12 @@ def experiment(config: Mapping[str, Any]) -> dict[Path, Any]:
 def differences(configs: list[Mapping[str, Any]]) -> list[Difference]:
     """Every setting in which the configs of some experiments differ, in the order in which configs name them.
 
-    >>> differences([{"optimizer": {"lr": 0.1}, "clip": None}, {"optimizer": {"lr": 0.2}}])
-    [Difference(key='optimizer.lr', values=(0.1, 0.2)), Difference(key='clip', values=(None, '(not there)'))]
+    A section that one of them does not have is one difference, and its value all that it has in the others.
+
+    >>> differences([{"optimizer": {"lr": 0.1}, "ema": None}, {"optimizer": {"lr": 0.2}, "ema": {"decay": 0.9}}])
+    [Difference(key='optimizer.lr', values=(0.1, 0.2)), Difference(key='ema', values=(None, {'decay': 0.9}))]
     """
-    flat = [experiment(config) for config in configs]
-    all_keys = list(dict.fromkeys(key for settings in flat for key in settings))
-    sections = list(dict.fromkeys(key[0] for key in all_keys))
-    keys = sorted(all_keys, key=lambda key: sections.index(key[0]))
-    found = []
-    for key in keys:
-        values = tuple(settings.get(key, ABSENT) for settings in flat)
-        if any(value != values[0] for value in values):
-            found.append(Difference(".".join(key), values))
-    return found
+    return list(_walk(list(configs), ()))
 
 
 def things(found: list[Difference]) -> list[str]:
@@ -85,11 +78,25 @@ def word(found: list[Difference]) -> str:
     )
 
 
+def _walk(values: list[Any], path: Path) -> Iterator[Difference]:
+    if path in APART:
+        return
+    if len(path) == 1 and path[0] in BY_KEY:
+        values = [value if isinstance(value, Mapping) else {} for value in values]
+    else:
+        values = [ABSENT if value == {} else value for value in values]  # an empty section sets nothing
+    if all(isinstance(value, Mapping) for value in values):
+        for key in dict.fromkeys(key for value in values for key in value):
+            yield from _walk([value.get(key, ABSENT) for value in values], (*path, str(key)))
+    elif any(value != values[0] for value in values):
+        yield Difference(".".join(path), tuple(values))
+
+
 def _flat(value: Mapping[str, Any], path: Path = ()) -> list[tuple[Path, Any]]:
     found: list[tuple[Path, Any]] = []
     for key, item in value.items():
         here = (*path, str(key))
-        if isinstance(item, Mapping):  # an empty one sets nothing
+        if isinstance(item, Mapping):
             found += _flat(item, here)
         else:
             found.append((here, item))

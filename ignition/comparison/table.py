@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group as Lines
 from rich.table import Table
@@ -180,5 +180,7 @@ def _other_loss(comparison: Comparison, group: Group) -> bool:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, Mapping):  # of a section that others do not have: what it sets
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items() if item not in (None, False))
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

@@ -96,7 +96,7 @@ def made_otherwise(asked: Config, job: Job, prepared: set[str], *, known: bool) 
     told = []
     for setting in differences([has, asked.to_dict()]):
         there, wanted = setting.values
-        if wanted == ABSENT and setting.key.startswith("recipe.") and not known:
+        if wanted == ABSENT and setting.key.partition(".")[0] == "recipe" and not known:
             continue
         if {str(there), str(wanted)} & prepared and Path(str(there)).name == Path(str(wanted)).name:
             continue  # one run folder, written in two ways

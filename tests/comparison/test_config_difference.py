@@ -21,7 +21,7 @@ def test_a_section_that_is_chosen_by_a_name_is_one_thing_and_a_setting_of_the_ot
         [], ["schedule={name: plateau, patience: 3}", "optimizer.lr=0.5", "loss.kl={from: 0, to: 1, epochs: 5}"]
     )
     found = differences([one, other])
-    assert things(found) == ["optimizer.lr", "schedule", "loss.kl"]
+    assert things(found) == ["loss.kl", "optimizer.lr", "schedule"]
     assert word(found).startswith("3 things changed at once (optimizer.lr, schedule, loss.kl): which of them did it")
     assert next(item.values for item in found if item.key == "schedule.name") == ("constant", "plateau")
 
@@ -29,3 +29,9 @@ def test_a_section_that_is_chosen_by_a_name_is_one_thing_and_a_setting_of_the_ot
 def test_one_thing_is_called_one():
     one, other = configs([], ["optimizer.lr=0.5"])
     assert word(differences([one, other])) == "one thing changed: optimizer.lr"
+
+
+def test_a_section_that_one_of_them_lacks_is_one_difference_with_all_that_it_sets():
+    one, other = configs([], ["early_stop={metric: val/loss, patience: 3}"])
+    (found,) = differences([one, other])
+    assert (found.key, found.values[0], found.values[1]["patience"]) == ("early_stop", None, 3)
