@@ -22,7 +22,7 @@ def test_a_section_that_is_chosen_by_a_name_is_one_thing_and_a_setting_of_the_ot
     )
     found = differences([one, other])
     assert things(found) == ["loss.kl", "optimizer.lr", "schedule"]
-    assert word(found).startswith("3 things changed at once (optimizer.lr, schedule, loss.kl): which of them did it")
+    assert word(found).startswith("3 things changed at once (loss.kl, optimizer.lr, schedule): which of them did it")
     assert next(item.values for item in found if item.key == "schedule.name") == ("constant", "plateau")
 
 
