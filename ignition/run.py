@@ -127,7 +127,8 @@ def train(arguments: argparse.Namespace, change: Callable[[type[Recipe]], type[R
     if arguments.check:
         places = Places(config_path, arguments.settings, recipe_class.Settings)
         return check(recipe_class, config, lambda training: review(training, places, folder=Path(RUNS)))
-    with distributed.process_group(choose_device(config.trainer.device).type):
+    device, wait_seconds = choose_device(config.trainer.device).type, 60 * config.trainer.wait_minutes
+    with distributed.process_group(device, timeout_seconds=wait_seconds):
         if arguments.find_lr:
             from ignition.find_learning_rate import find_learning_rate  # it loads matplotlib
 

@@ -10,8 +10,10 @@ Path = tuple[str, ...]
 
 ABSENT = "(not there)"
 # What makes no other experiment of a run: its seed, and how it is shown, loaded and cut into jobs.
-APART = {("trainer", "seed"), ("trainer", "threads"), ("trainer", "job_hours"), ("data", "workers"), ("hypothesis",),
-         ("logging",)}  # fmt: skip
+APART = {
+    ("trainer", "seed"), ("trainer", "threads"), ("trainer", "job_hours"), ("trainer", "wait_minutes"),
+    ("data", "workers"), ("hypothesis",), ("logging",),
+}  # fmt: skip
 BY_KEY = ("recipe", "loss", "data", "trainer", "optimizer")  # of these each key is a thing, of the others the section
 
 

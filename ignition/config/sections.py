@@ -122,6 +122,12 @@ class Trainer(Section):
     )
     evaluate_first: bool = Field(default=False, description="evaluate before the first step")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null: torch decides")
+    wait_minutes: float = Field(
+        default=10.0,
+        gt=0,
+        le=10_000,
+        description="that processes wait for one of them; then the run ends, and says which it is and where it is",
+    )
     job_hours: float | None = Field(
         default=None, gt=0, description="hours after which this process ends in good order, to be resumed by the next"
     )

@@ -22,6 +22,7 @@ import json
 import os
 import signal
 import socket
+import time
 
 import torch
 from ignite.engine import Events
@@ -46,9 +47,14 @@ class Vectors(Dataset):
         return {"x": self.x[index], "y": self.x[index].sum(0, keepdim=True), "index": index}
 
 
+def reads_for_ever():
+    time.sleep(600)
+
+
 class Recipe:
     class Settings(Section):
         kill: list[int] = []
+        hang: list[int] = []
         kill_in_save: int = 0
         term: list[int] = []
         nan: list[int] = []
@@ -75,6 +81,8 @@ class Recipe:
                 file.write(json.dumps([*place, batch["index"].tolist(), mask]) + "\\n")
             if place == self.settings.kill and not ATTEMPT:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if place == self.settings.hang:
+                reads_for_ever()
             if place == self.settings.term:
                 os.kill(os.getpid(), signal.SIGTERM)
         loss = nn.functional.mse_loss(model(batch["x"]), batch["y"])
@@ -221,6 +229,16 @@ def test_a_process_that_dies_is_named_and_torchrun_goes_on_with_the_same_run(rec
     # what was NaN on process 1 was left out by both
     assert [row["iteration"] for row in rows(runs[0]) if row.get("train/skipped")] in ([5], [])
     assert all(bool(value.isfinite().all()) for value in state(runs[0])["model"].values())
+
+
+def test_a_process_that_hangs_is_named_and_where_it_is(recipe):
+    code, said = torchrun(recipe, "recipe.hang=[1, 9]", "trainer.wait_minutes=0.1", "--output", "run", *ALL)
+    assert code == 1
+    place = r"process 1 \(pid \d+ on \S+\) is in reads_for_ever \(vectors.py, line \d+\)"
+    assert re.search(f"no answer within the time limit: {place}", said), said
+    assert "Last whole checkpoint: " in said
+    assert state("run")["iteration"] == 8
+    assert "Traceback" not in said
 
 
 # ------------------------------------------------------------------------------------------- what takes minutes
