@@ -238,7 +238,6 @@ def test_a_process_that_hangs_is_named_and_where_it_is(recipe):
     assert re.search(f"no answer within the time limit: {place}", said), said
     assert "Last whole checkpoint: " in said
     assert state("run")["iteration"] == 8
-    assert "Traceback" not in said
 
 
 # ------------------------------------------------------------------------------------------- what takes minutes
