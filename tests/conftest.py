@@ -39,15 +39,28 @@ def _signals_as_before():
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
-    """The file of the tiny regression, in a working directory of its own."""
-    path = tmp_path / "tiny_vectors.py"
-    path.write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("tiny_vectors", None)
-    yield path
-    sys.modules.pop("tiny_vectors", None)
+def write_recipe(tmp_path, monkeypatch):
+    """Write a recipe's file into a folder of its own, which becomes the working one; nothing of it stays loaded."""
+    names = []
+
+    def write(name, text):
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)
+        sys.modules.pop(name, None)
+        names.append(name)
+        return path
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def recipe(write_recipe):
+    """The file of the tiny regression."""
+    return write_recipe("tiny_vectors", RECIPE)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -120,15 +119,9 @@ COMMON += ["trainer.epochs=2", "stability.measure_every=0"]
 
 
 @pytest.fixture(autouse=True)
-def recipe(tmp_path, monkeypatch):
-    path = tmp_path / "frail.py"
-    path.write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+def recipe(write_recipe, monkeypatch):
     monkeypatch.setattr(worker_pool, "LOOK_EVERY_SECONDS", 0.5)
-    sys.modules.pop("frail", None)
-    yield path
-    sys.modules.pop("frail", None)
+    return write_recipe("frail", RECIPE)
 
 
 def run(*words):

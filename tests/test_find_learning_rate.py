@@ -4,7 +4,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -74,17 +73,11 @@ COMMON = ["data.batch_size=8", "optimizer.lr=0.02", "trainer.threads=1"]
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
-    path = tmp_path / "tiny_search.py"
-    path.write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
+def recipe(write_recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("tiny_search", None)
-    yield path
-    sys.modules.pop("tiny_search", None)
+    return write_recipe("tiny_search", RECIPE)
 
 
 def find(recipe, *words):

@@ -111,15 +111,9 @@ ALL = ["checkpoint.every_iterations=1"]
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
-    path = tmp_path / "vectors.py"
-    path.write_text(RECIPE)
+def recipe(write_recipe, tmp_path):
     (tmp_path / "seen").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    sys.modules.pop("vectors", None)
-    yield path
-    sys.modules.pop("vectors", None)
+    return write_recipe("vectors", RECIPE)
 
 
 def torchrun(recipe, *words, launcher=("--standalone", "--nproc_per_node=2"), timeout_seconds=240):

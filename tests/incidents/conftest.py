@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -108,15 +107,9 @@ COMMON = [
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
+def recipe(write_recipe):
     """The recipe's file, in a folder that is the working one."""
-    path = tmp_path / "odd_vectors.py"
-    path.write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("odd_vectors", None)
-    yield path
-    sys.modules.pop("odd_vectors", None)
+    return write_recipe("odd_vectors", RECIPE)
 
 
 @pytest.fixture
