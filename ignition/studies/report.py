@@ -83,9 +83,29 @@ def _page(outcomes: list[Outcome], how: str) -> Iterator[str]:
         runs = f"{len(outcome.jobs) - len(outcome.missing)} of {len(outcome.jobs)}"
         name = outcome.study.name
         yield f"| [{name}](#{name}) | {runs} | {found[HELD]} | {found[FAILED]} | {found[OPEN]} |"
+    yield ""
+    yield "More than chance, of all that was measured:"
+    yield ""
+    for outcome in outcomes:
+        yield from _differs(outcome)
     for outcome in outcomes:
         yield ""
         yield from _section(outcome)
+
+
+def _differs(outcome: Outcome) -> Iterator[str]:
+    """In what the subject differs from the reference, in a line."""
+    study, group = outcome.study, outcome.groups.get(outcome.study.subject)
+    if group is None or group is outcome.comparison.reference:
+        return
+    comparison = outcome.comparison
+    found = [
+        f"{test.figure} {test.word(comparison.better(test.figure))}, {cell(group.figures(test.figure))} for "
+        f"{cell(comparison.reference.figures(test.figure))}"
+        for test in comparison.tests(group)
+        if test.significant
+    ]
+    yield f"- {study.name}, `{group.name}` beside `{comparison.reference.name}`: {'; '.join(found) or 'nothing'}."
 
 
 def _section(outcome: Outcome) -> Iterator[str]:

@@ -80,6 +80,11 @@ class Study:
         return self.file.reference or next(iter(self.file.variants))
 
     @property
+    def subject(self) -> str:
+        """What is expected of, where an expectation does not name it."""
+        return self.file.subject or list(self.file.variants)[-1]
+
+    @property
     def figures(self) -> list[str]:
         """The figures that it asks for, to be shown or expected."""
         return list(dict.fromkeys([*self.file.figures, *(expectation.figure for expectation in self.expectations)]))

@@ -1,6 +1,7 @@
 """``python -m ignition.study``, from the command line to the page."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,9 @@ def test_the_page_is_the_same_for_the_same_runs_and_says_what_failed(study, caps
     )
     text = page.decode()
     assert "| [rates](#rates) | 4 of 4 |" in text
+    assert re.search(
+        r"\n- rates, `high_rate` beside `slow_rate`: (nothing|.* by [\d.]+ sd \(p [\d.e-]+\), .* for .*)\.\n", text
+    )
     assert "What did not hold:\n\n- gap above 100 (`high_rate`, gap): mean " in text
     assert "| Faster convergence | `high_rate`, val/mae: below half of slow_rate | " in text
     assert "pictures/results_rates.svg" in text
