@@ -11,8 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-_OURS = Path(__file__).resolve().parents[1]
-_LIBRARIES = tuple(str(Path(path).resolve()) for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})
+# As they are named in sys.path, and so in frames: links stay links there.
+_OURS = Path(__file__).parents[1]
+_PLACES = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+_LIBRARIES = (*_PLACES, *map(os.path.realpath, _PLACES))
 
 
 class Whereabouts(NamedTuple):
