@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ignition.comparison.run_summary import Point, RunSummary
+from ignition.stability.collapse import RULES
+from ignition.stability.finding import NAMES
 from ignition.stability.loss_spike import LossSpike
 
 LAST = 5  # evaluations whose spread says how steady a run has become
 BEFORE_JUMP = 32  # losses that a jump is measured from
+# What the doctor can find, by name; a collapse by what has collapsed as well.
+FINDINGS = [*NAMES, *dict.fromkeys(rule.name for rule in RULES)]
 
 
 class UnknownFigure(ValueError):
@@ -189,7 +193,8 @@ def figure(run: RunSummary, name: str) -> float:
     if not word:
         if metric in OWN:
             return OWN[metric].of(run)
-        return float(sum(row.get("name") == metric.removeprefix("findings/") for row in run.incidents))
+        what = metric.removeprefix("findings/")
+        return float(sum(what in (row.get("name"), row.get("subject")) for row in run.incidents))
     points = run.series.get(metric, [])
     if word not in ("first", "change"):
         points = [point for point in points if point.iteration > 0] or points
@@ -232,6 +237,9 @@ def check_figure(name: str, metrics: list[str] | None = None) -> None:
         return
     word, metric = split(name)
     if not word:
+        what = metric.removeprefix("findings/")
+        if metric not in OWN and what not in FINDINGS:
+            raise UnknownFigure(f"the doctor finds no '{what}'. Known: {', '.join(FINDINGS)}")
         return
     if word not in WORDS and not EPOCH.fullmatch(word):
         raise UnknownFigure(f"'{word}' is not said of a metric. Known: {', '.join(WORDS)}, epoch <number>")

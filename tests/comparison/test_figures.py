@@ -13,7 +13,12 @@ from tests.comparison.run_folders import make_run
 def run(tmp_path):
     losses = [{"iteration": i, "epoch": 1 + i // 100, "train/batch_loss": 2.0 + 0.1 * (i % 7), "train/clipped": i % 2}
               for i in range(100)] + [{"iteration": 100, "epoch": 2, "train/batch_loss": 20.0}]  # fmt: skip
-    make_run(tmp_path / "a", [4.0, 1.0, 2.0], rows=losses, incidents=[{"name": "loss_spike"}, {"name": "plateau"}])
+    make_run(
+        tmp_path / "a",
+        [4.0, 1.0, 2.0],
+        rows=losses,
+        incidents=[{"name": "loss_spike"}, {"name": "plateau"}, {"name": "collapse", "subject": "zero_flow"}],
+    )
     return RunSummary.read(tmp_path / "a")
 
 
@@ -38,9 +43,11 @@ def run(tmp_path):
         ("spikes_first_epoch", 0.0),
         ("largest_jump", 20.0 / 2.3),
         ("clip_rate", 0.5),
-        ("findings", 2.0),
+        ("findings", 3.0),
         ("findings/plateau", 1.0),
-        ("findings/zero_flow", 0.0),
+        ("findings/zero_flow", 1.0),
+        ("findings/collapse", 1.0),
+        ("findings/overfitting", 0.0),
         ("epochs", 3.0),
         ("epoch 9 val/loss", math.nan),
         ("val/psnr", math.nan),
@@ -57,6 +64,7 @@ def test_a_figure_is_what_its_name_says(run, name, value):
         ("gpa", "Did you mean 'gap'?"),
         ("worst val/mae", "'worst' is not said of a metric. Known: final, first, best"),
         ("val/mae + val/mea", "no metric 'val/mea'"),
+        ("findings/zero_flaw", "the doctor finds no 'zero_flaw'. Known: non_finite, "),
     ],
 )
 def test_an_unknown_figure_lists_those_there_are(name, says):
