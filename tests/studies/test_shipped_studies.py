@@ -49,12 +49,13 @@ def test_the_study_of_the_vae_has_all_seven_configs_and_the_default():
 def test_an_ablation_leads_from_before_to_after_one_change_at_a_time(task):
     whole, of_study = settings_of(STUDIES / f"{task}.yaml")
     ablation, of_ablation = settings_of(STUDIES / f"{task}_ablation.yaml")
-    assert ablation.folder_name == whole.folder_name
+    shorter = {"recipe.cores", "trainer.epochs"} if task == "spatial" else set()  # its runs are its own there
+    assert (ablation.folder_name == whole.folder_name) == (not shorter)
     names = list(of_ablation)
     first, last = ("resnet_conv1d_512d", "vae") if task == "vae" else ("before", "after")
     assert (names[0], names[-1]) == (first, last)
-    for name in (first, last):  # the very runs of the study
-        assert differences([of_study[name], of_ablation[name]]) == []
+    for name in (first, last):  # the very runs of the study, where they are not shorter
+        assert {found.key for found in differences([of_study[name], of_ablation[name]])} == shorter
     steps = [things(differences([of_ablation[one], of_ablation[other]])) for one, other in pairwise(names)]
     changed = [thing for step in steps for thing in step]
     assert all(steps)

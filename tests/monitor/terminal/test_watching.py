@@ -98,6 +98,13 @@ class Terminal:
             assert time.monotonic() < end, f"still there: {words}"
             time.sleep(0.05)
 
+    def wait_for_prompt(self):
+        """Until the shell reads again: what is typed before that is the last program's."""
+        end = time.monotonic() + PATIENCE
+        while not ([line for line in self.screen() if line.strip()] or [""])[-1].startswith("ready>"):
+            assert time.monotonic() < end, "no prompt came"
+            time.sleep(0.05)
+
     def close(self):
         subprocess.run([*self.tmux, "kill-server"], capture_output=True, timeout=PATIENCE)
 
@@ -165,15 +172,18 @@ def test_keys_scroll_and_control_c_ends(run, terminal):
 
 def test_control_z_gives_the_terminal_back_until_it_goes_on(run, terminal):
     folder, _ = run
-    shown = terminal(80, 30, "bash --norc --noprofile -i")
+    shown = terminal(80, 30, "bash --norc --noprofile -i", PS1="'ready> '")
+    shown.wait_for_prompt()
     shown.type(command("--watch", folder))
     shown.wait_for("epoch 1/4")
     shown.press("C-z")
     shown.wait_for("Stopped")
+    shown.wait_for_prompt()
     shown.type("fg")
     shown.wait_for("epoch 1/4")
     shown.press("q")
     shown.wait_until_gone("q quit")
+    shown.wait_for_prompt()
     shown.type("case $(stty -a) in *-icanon*) echo ra''w;; *) echo coo''ked;; esac")
     shown.wait_for("cooked")
 
